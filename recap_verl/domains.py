@@ -1,0 +1,214 @@
+"""Domains: which data a run mixes, and by which objectives each part is judged.
+
+The config section is a mapping of domain names (docs/configuration.md):
+
+    math:
+      role: target                      # target | general | probe
+      data_sources: [openai/gsm8k]      # values of the parquet column data_source; default: the domain's own name
+      kind: rl
+      objectives:                       # a list of names, or a mapping with options
+        accuracy: {weight: 2.0, timeout: 1.0}
+        brevity: {fn: "my_pkg.rewards:brevity", words: 30}
+
+``weight`` is the objective's static prior weight and ``fn`` the function when the objective's name is not a
+registered one; every other key is an option of the function.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recap_verl.objectives import Objective, get_objective
+
+ROLES = ("target", "general", "probe")
+KINDS = ("rl",)
+WEIGHT_PER = ("objective", "domain_objective")
+_DOMAIN_KEYS = ("role", "data_sources", "kind", "objectives")
+
+
+@dataclass(frozen=True)
+class DomainSpec:
+    """One domain.
+
+    Attributes:
+        name: the config key.
+        role: "target" is what the run is for, "general" is replayed against forgetting, "probe" is validated only.
+        data_sources: values of the parquet column ``data_source`` that belong to it.
+        kind: "rl".
+        objectives: name -> scoring function, in the order of the config; the first is the domain's main score.
+        weights: name -> static prior weight, default 1.
+    """
+
+    name: str
+    role: str
+    data_sources: tuple[str, ...]
+    kind: str
+    objectives: Mapping[str, Objective]
+    weights: Mapping[str, float]
+
+    @property
+    def main_objective(self) -> str:
+        """The objective reported as the domain's score in validation."""
+        return next(iter(self.objectives))
+
+    @property
+    def trained(self) -> bool:
+        """Whether the domain's rows may be sampled for training."""
+        return self.role != "probe"
+
+
+class Domains(Mapping[str, DomainSpec]):
+    """The domains of a run, by name, and by data source.
+
+    Raises:
+        ValueError: with one sentence that names the key and what to write instead.
+    """
+
+    def __init__(self, config: Mapping[str, Mapping[str, Any]], weight_per: str = "objective"):
+        if weight_per not in WEIGHT_PER:
+            raise ValueError(f"recap.weight_per must be one of {', '.join(WEIGHT_PER)}, but is {weight_per!r}")
+        if not isinstance(config, Mapping) or not config:
+            raise ValueError("recap.domains is empty: name at least one domain with role: target and its objectives")
+        self._specs = {str(name): _domain(str(name), spec) for name, spec in config.items()}
+        self._weight_per = weight_per
+        if not any(spec.role == "target" for spec in self.values()):
+            raise ValueError("recap.domains has no domain with role: target: set recap.domains.<name>.role=target")
+        self._of_source = _by_data_source(self.values())
+        # Asked for once here so that contradictory priors are found at the start.
+        self.prior_weights()
+
+    def __getitem__(self, name: str) -> DomainSpec:
+        return self._specs[name]
+
+    def __iter__(self):
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def of_data_source(self, data_source: str) -> DomainSpec:
+        """The domain that a row belongs to; KeyError names the data source and the config key to add it to."""
+        try:
+            return self._of_source[data_source]
+        except KeyError:
+            raise KeyError(
+                f"data source {data_source!r} belongs to no domain: add it to recap.domains.<name>.data_sources"
+            ) from None
+
+    @property
+    def data_sources(self) -> tuple[str, ...]:
+        return tuple(self._of_source)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(name for name, spec in self.items() if spec.role == "target")
+
+    def key(self, domain: str, objective: str) -> str:
+        """Name of the series and weight of an objective in a domain: shared across domains, or its own."""
+        return f"{domain}/{objective}" if self._weight_per == "domain_objective" else objective
+
+    def scheduler_objectives(self) -> dict[str, str]:
+        """Key -> "reward", for ``RecapScheduler``, over the domains that are trained on."""
+        return dict.fromkeys(self.prior_weights(), "reward")
+
+    def prior_weights(self) -> dict[str, float]:
+        """Key -> static prior weight, over the domains that are trained on."""
+        weights: dict[str, float] = {}
+        for spec in self.values():
+            if not spec.trained:
+                continue
+            for objective, weight in spec.weights.items():
+                key = self.key(spec.name, objective)
+                if weights.setdefault(key, weight) != weight:
+                    raise ValueError(
+                        f"recap.domains.{spec.name}.objectives.{objective}.weight is {weight} but another domain gives "
+                        f"{objective} {weights[key]}: use one weight, or recap.weight_per=domain_objective"
+                    )
+        return weights
+
+    def check_data(self, train_sources: Mapping[str, int], val_sources: Mapping[str, int]) -> None:
+        """Compare the domains with the data sources (name -> rows) found in the train and validation files.
+
+        Raises:
+            ValueError: rows without a domain, a probe among the training rows, a domain without training rows, a
+                probe without validation rows.
+        """
+        for files, sources in (("data.train_files", train_sources), ("data.val_files", val_sources)):
+            for source, rows in sources.items():
+                if source not in self._of_source:
+                    raise ValueError(
+                        f"{files}: {rows} rows have data_source {source!r}, which belongs to no domain: "
+                        f"add it to recap.domains.<name>.data_sources"
+                    )
+        for source in train_sources:
+            spec = self._of_source[source]
+            if not spec.trained:
+                raise ValueError(
+                    f"data.train_files: data_source {source!r} belongs to the probe recap.domains.{spec.name}, which "
+                    f"must never be trained on: remove its rows or give the domain another role"
+                )
+        for spec in self.values():
+            sources, files = (train_sources, "data.train_files") if spec.trained else (val_sources, "data.val_files")
+            if not any(source in sources for source in spec.data_sources):
+                raise ValueError(
+                    f"recap.domains.{spec.name} has no rows: {files} hold data_source "
+                    f"{', '.join(map(repr, sources)) or '(none)'}, the domain asks for "
+                    f"{', '.join(map(repr, spec.data_sources))}"
+                )
+
+
+def _by_data_source(specs: Iterable[DomainSpec]) -> dict[str, DomainSpec]:
+    of_source: dict[str, DomainSpec] = {}
+    for spec in specs:
+        for source in spec.data_sources:
+            if source in of_source:
+                raise ValueError(
+                    f"data source {source!r} stands in both recap.domains.{of_source[source].name} and "
+                    f"recap.domains.{spec.name}: a row belongs to one domain"
+                )
+            of_source[source] = spec
+    return of_source
+
+
+def _domain(name: str, config: Mapping[str, Any]) -> DomainSpec:
+    where = f"recap.domains.{name}"
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{where} must be a mapping with {', '.join(_DOMAIN_KEYS)}, but is {config!r}")
+    for key in config:
+        if key not in _DOMAIN_KEYS:
+            raise ValueError(f"{where} has an unknown key {key!r}: known are {', '.join(_DOMAIN_KEYS)}")
+    role, kind = config.get("role", "general"), config.get("kind", "rl")
+    if role not in ROLES:
+        raise ValueError(f"{where}.role must be one of {', '.join(ROLES)}, but is {role!r}")
+    if kind not in KINDS:
+        raise ValueError(f"{where}.kind must be one of {', '.join(KINDS)}, but is {kind!r}")
+    objectives, weights = _objectives(where, config.get("objectives"))
+    return DomainSpec(name, role, _data_sources(where, config.get("data_sources", [name])), kind, objectives, weights)
+
+
+def _data_sources(where: str, sources: Any) -> tuple[str, ...]:
+    sources = [sources] if isinstance(sources, str) else list(sources or [])
+    if not sources or not all(isinstance(source, str) for source in sources):
+        raise ValueError(f"{where}.data_sources must list at least one data source name, but is {sources!r}")
+    return tuple(dict.fromkeys(sources))
+
+
+def _objectives(where: str, config: Any) -> tuple[dict[str, Objective], dict[str, float]]:
+    if isinstance(config, str):
+        config = [config]
+    if isinstance(config, Iterable) and not isinstance(config, Mapping):
+        config = dict.fromkeys(config)
+    if not config:
+        raise ValueError(f"{where}.objectives is empty: name at least one, as in objectives: [accuracy]")
+    objectives, weights = {}, {}
+    for name, options in config.items():
+        options = dict(options or {})
+        weight = options.pop("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            raise ValueError(f"{where}.objectives.{name}.weight must be a positive number, but is {weight!r}")
+        try:
+            objectives[name] = get_objective(options.pop("fn", name), **options)
+        except ValueError as error:
+            raise ValueError(f"{where}.objectives.{name}: {error}") from error
+        weights[name] = float(weight)
+    return objectives, weights

