@@ -221,10 +221,10 @@ def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _group_codes(groups: Groups, rewards: Tensor) -> tuple[Tensor, int]:
     """(batch,) int64 codes 0..n-1 of the group ids, and n."""
-    ids = groups.numpy(force=True) if isinstance(groups, Tensor) else groups
-    if np.ndim(ids) != 1 or len(ids) != len(rewards):
-        raise ValueError(f"groups must hold one id for each of {len(rewards)} rows, got shape {np.shape(ids)}.")
-    codes, uniques = pd.factorize(pd.Series(ids))
+    ids = groups.numpy(force=True) if isinstance(groups, Tensor) else np.asarray(groups)
+    if ids.shape != (len(rewards),):
+        raise ValueError(f"groups must hold one id for each of {len(rewards)} rows, got shape {ids.shape}.")
+    codes, uniques = pd.factorize(ids)
     if (codes < 0).any():
         raise ValueError(f"groups[{int(codes.argmin())}] is missing: give every row a group id.")
     return torch.from_numpy(codes.astype(np.int64, copy=False)).to(rewards.device), len(uniques)

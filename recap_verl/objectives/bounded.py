@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recap_verl.objectives.events import count_event
-from recap_verl.objectives.mathtext import as_latex, has_words, is_mathematical, quantity, tidied
+from recap_verl.objectives.mathtext import as_latex, has_notation, has_words, is_mathematical, quantity, tidied
 
 MAX_LENGTH = 1000  # characters; longer answers are no formulas but prose, or an attack
 MAX_TIMEOUT = 60.0  # seconds
@@ -42,19 +42,19 @@ def symbolic_equal(gold: str | Sequence[str], answer: str, timeout: float = 2.0)
     Raises:
         RuntimeError: the child does not start (is math-verify installed?).
     """
+    # "I do not know" holds no formula: asking about it would only cost the round trip.
+    if not timeout > 0 or not has_notation(answer):
+        return False
     golds = [gold] if isinstance(gold, str) else gold
     too_long = len(answer) > MAX_LENGTH
     text = "" if too_long else tidied(answer)
     formulas = [formula for gold in golds if (formula := _formula(gold, text)) is not None]
-    if not formulas or not timeout > 0:
+    if not formulas:
         return False
     if too_long:
         count_event("symbolic_skipped_long")
         return False
     prose = has_words(text)
-    # "I do not know" holds no formula: asking about it would only cost the round trip.
-    if not (any(char.isdigit() or char in "\\$" for char in text) if prose else is_mathematical(text)):
-        return False
     # Prose keeps its dollar signs: they tell where its formulas are.
     outcome = _child.ask(formulas, answer if prose else as_latex(text), prose, min(timeout, MAX_TIMEOUT))
     if isinstance(outcome, bool):

@@ -37,7 +37,7 @@ def exact_match(
         if normalize_case:
             text = text.casefold()
         if normalize_punctuation:
-            text = "".join(char for char in text if not unicodedata.category(char).startswith("P"))
+            text = text.translate({ord(char): None for char in set(text) if unicodedata.category(char).startswith("P")})
         return " ".join(text.split()) if normalize_whitespace else text
 
     return float(normalized(answer) in map(normalized, acceptable_answers(ground_truth)))

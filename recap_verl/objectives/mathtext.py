@@ -10,20 +10,20 @@ import re
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\{([^{}]*)\}")
 _LAYOUT = re.compile(r"\\[!;:]|\\(?:left|right|displaystyle)(?![A-Za-z])")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
+_COMMAND = re.compile(r"\\(?:begin|end)\{[a-z]*\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _NOTATION_WORDS = re.compile(
     "and|(?:arc)?(?:cos|sin|tan)h?|cot|csc|sec|deg|det|exp|log|lim|max|min|mod|sqrt|inf|infty|infinity|pct|percent|"
     "alpha|beta|gamma|delta|lambda|omega|sigma|theta",
     re.IGNORECASE,
 )
-_HAS_NOTATION = re.compile(r"[0-9+*/^=<>\\√π∞-]")
+_NOTATION = re.compile(r"[0-9+*/^=<>\\√π∞-]")
 _QUANTITY = re.compile(r"([+-]?[0-9][0-9.,/]{0,30}) ?([^\W\d_]{3,})")
+_PERCENT = re.compile(r" ?(?:\\?%|percent|pct)$", re.IGNORECASE)
 
 _SPELLED_COMMAND = "alpha|beta|gamma|delta|lambda|omega|sigma|theta|pi|infty|sin|cos|tan|log|ln"
 _TO_LATEX = [
     (re.compile(r"\*\*"), "^"),
-    (re.compile(r"(?<!\\)%"), r"\%"),
     (re.compile("°"), r"^{\\circ}"),
     (re.compile("<=|≤"), r"\\le "),
     (re.compile(">=|≥"), r"\\ge "),
@@ -67,9 +67,14 @@ def has_words(text: str) -> bool:
     return any(not _NOTATION_WORDS.fullmatch(word) for word in _WORD.findall(_COMMAND.sub(" ", text)))
 
 
+def has_notation(text: str) -> bool:
+    """Whether there is a digit, an operator or a LaTeX command; letters alone are never compared as a formula."""
+    return _NOTATION.search(text) is not None
+
+
 def is_mathematical(text: str) -> bool:
-    """Whether a tidied text can be compared as a formula: no words, and at least a digit, operator or command."""
-    return not has_words(text) and _HAS_NOTATION.search(text) is not None
+    """Whether a tidied text can be compared as a formula: no words, but some notation."""
+    return not has_words(text) and has_notation(text)
 
 
 def quantity(text: str) -> tuple[str, str] | None:
@@ -81,6 +86,9 @@ def quantity(text: str) -> tuple[str, str] | None:
 def as_latex(text: str) -> str:
     """A tidied formula, plain or LaTeX, between dollar signs."""
     text = text.replace(r"\$", "").replace("$", "")
+    # math-verify reads a percent sign behind the dollar signs, not between them.
+    formula = _PERCENT.sub("", text)
+    percent = "%" if formula != text else ""
     for pattern, latex in _TO_LATEX:
-        text = pattern.sub(latex, text)
-    return f"${text}$"
+        formula = pattern.sub(latex, formula)
+    return f"${formula}${percent}"

@@ -98,7 +98,7 @@ class ReplaySampler:
             if self._batch is None:
                 if self._epoch_is_over():
                     self._begin_next_epoch()
-                    epoch = self._epoch; continue
+                    return
                 self._begin_batch()
             index = self._batch[self._offset]
             self._offset += 1

@@ -52,7 +52,7 @@ class StepData:
             partition_id=batch.partition_id,
             select_fields=["data_source", "extra_fields", "rm_scores"],
         )
-        sources, extra_fields = data["data_source"].tolist(), data["extra_fields"].tolist()
+        sources, extra_fields = _as_list(data["data_source"]), _as_list(data["extra_fields"])
         padding = [tag.get("is_padding", False) for tag in batch.tags]
         session, final = _sessions(batch.keys)
         column = {key: k for k, key in enumerate(keys)}
@@ -110,6 +110,11 @@ class StepData:
                 if len(values):
                     metrics[f"recap/reward/{name}/{objective}"] = float(values.mean())
         return metrics
+
+
+def _as_list(column) -> list:
+    """TransferQueue answers with a tensordict stack or a plain list, depending on the column's history."""
+    return column.tolist() if hasattr(column, "tolist") else list(column)
 
 
 def _sessions(keys: list[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -192,6 +192,9 @@ class RecapTrainerMixin:
             self._baseline = state["baseline"]
         super()._load_checkpoint()
         if state is not None:
+            # The loader hands its state to the sampler only now: data that changed since are found here, not at the
+            # first step.
+            self.train_dataloader_it = iter(self.train_dataloader)
             state = {key: state[key] for key in ("global_step", "scheduler", "baseline")}
             state["scheduler"] = self.scheduler.state_dict()
             print(f"recap: restored the state of step {self.global_steps}, {_digest(state)}", flush=True)

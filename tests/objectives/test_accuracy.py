@@ -31,6 +31,8 @@ RIGHT = [
     ("1 234", "1,234"),
     ("$12.50", "12.5"),
     ("50%", r"50\%"),
+    ("50%", "1/2"),
+    ("50 percent", "50%"),
     ("30°", r"30^\circ"),
     ("(x+1)^2", "x^2 + 2x + 1"),
     ("x**2", "x^2"),
@@ -41,6 +43,8 @@ RIGHT = [
     ("2, 1", "1, 2"),
     ("3 > x", "x < 3"),
     ("[0, 1]", "[0,1]"),
+    ("(3.0, -1)", "(3, -1)"),
+    (r"\begin{pmatrix} 2/2 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
     ("12 apples", "12 apples"),
     ("12", "12 apples"),
     ("There are 12 apples", "12 apples"),
@@ -55,10 +59,14 @@ WRONG = [
     ("13", "12"),
     ("0.0000002", "0.0000001"),  # equal after rounding to six decimals
     ("0.334", "1/3"),
+    ("51%", "50%"),
     ("act", "cat"),  # c*a*t
     ("y^3 + 1", "1"),  # the last number of an unread formula
     ("y^3 + 1", "x^2 + 1"),
     ("(0,1)", "[0,1]"),
+    ("(5, 2)", "(3, -1)"),  # read as intervals, both are empty
+    ("(-1, 3)", "(3, -1)"),
+    (r"\begin{pmatrix}1\\3\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
     ("3 or 4", "4"),
     ("Table 3", "Figure 3"),
     ("7", "Galaxy 7"),

@@ -71,7 +71,7 @@ def test_several_golds_share_one_deadline():
 def test_start_does_not_count_against_the_first_deadline(fresh, tmp_path, monkeypatch):
     slow = tmp_path / "slow.py"
     slow.write_text(
-        "import time; time.sleep(1)\nimport socket\nc = socket.socket(fileno=0)\nc.send(b'r'); c.recv(9)\nc.send(b'1')\n"
+        "import socket, time\ntime.sleep(1)\nc = socket.socket(fileno=0)\nc.send(b'r'); c.recv(9); c.send(b'1')\n"
     )
     monkeypatch.setattr(bounded, "_CHILD", slow)
     assert symbolic_equal("1/2", "2/4", timeout=0.5)
@@ -114,14 +114,13 @@ def test_a_child_that_cannot_start_is_an_error(fresh, tmp_path, monkeypatch):
     assert fresh.pid is None
 
 
-def test_an_interrupt_leaves_no_late_reply_behind(fresh, monkeypatch):
+def test_an_interrupt_leaves_no_late_reply_behind(fresh):
     assert symbolic_equal("1/2", "2/4")
     first = fresh.pid
 
     def interrupt(signum, frame):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(signal, "SIGALRM", signal.SIGALRM)
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -307,17 +306,14 @@ def test_plain_arithmetic_reaches_eval_with_digits_and_operators_alone(monkeypat
     import math_verify.parser as parser
 
     seen = []
+    prose = [parser.LatexExtractionConfig(), parser.ExprExtractionConfig()]  # as in the child
     monkeypatch.setattr(parser, "parse_expr", lambda text, **options: seen.append(text))
     parser.parse_expr_cached.cache_clear()
     for text in ("sum 1+2 os.system(1)", "is 3*(4+__import__('os'))", "a 5/6 b", "7 + x(8) * 9", "1+1 for x in (2,3)"):
-        parser.parse(text, bounded_prose(parser), fallback_mode="no_fallback", parsing_timeout=None)
+        parser.parse(text, prose, fallback_mode="no_fallback", parsing_timeout=None)
     parser.parse_expr_cached.cache_clear()
     assert seen
     assert all(set(text) <= set("0123456789+-*/()×÷. \n\t") for text in seen), seen
-
-
-def bounded_prose(parser):
-    return [parser.LatexExtractionConfig(), parser.ExprExtractionConfig()]
 
 
 def test_socket_is_not_inherited_by_other_programs(fresh):

@@ -3,7 +3,7 @@
 ``platform``            the verl ``PlatformBase`` subclass named ``cpu``
 ``compat``              the differences verl 0.9.1 does not ask a platform about
 ``vllm_compat``         entry point of vLLM: weights stay loadable after a step
-``torchvision_compat``  entry point of torch: image processors import without CUDA operators
+``torch_compat``        entry point of torch: torchvision and torchaudio beside a torch without CUDA
 ``checkpoint_engine``   weight transfer over gloo for ``trainer_mode=separate_async``
 
 Nothing here takes effect where torch was built for an accelerator that is present.
