@@ -5,22 +5,25 @@ makes folder N the one to resume from. ``recap.json`` is written before verl beg
 has it. The sampler's position is in ``data.pt``, through verl's StatefulDataLoader.
 """
 
+import errno
 import json
 import os
-import pickle
-import tempfile
+from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from recap_verl.domains import Domains
+from recap_verl.scheduler import RecapScheduler
 
 FILE = "recap.json"
 TRACKER = "latest_checkpointed_iteration.txt"
 VERSION = 1
+RESUME_MODES = ("auto", "disable", "resume_path")
 _KEYS = {"version", "global_step", "scheduler", "baseline"}
+_PREFIX = "global_step_"
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
@@ -29,19 +32,21 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: naming the file; a full disk leaves no temporary file behind and the old state in place.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{FILE}.")
+    # One name for all attempts: what a killed process left behind is overwritten, not heaped up.
+    temporary = folder / f".{FILE}.tmp"
     try:
-        with os.fdopen(handle, "w") as file:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w") as file:
             json.dump({"version": VERSION, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, folder / FILE)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
+            hint = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
             raise OSError(
-                error.errno, f"RECAP's state cannot be saved to {folder / FILE}: {error.strerror}; free some space"
+                error.errno, f"RECAP's state cannot be saved to {folder / FILE}: {error.strerror}{hint}"
             ) from error
         raise
 
@@ -60,10 +65,12 @@ def read_state(folder: Path) -> dict[str, Any]:
             f"{folder} has no {FILE}, so it was not written by a RECAP run: set trainer.resume_mode=disable, or "
             f"recap.resume=fresh to take its weights with a fresh scheduler and sampler"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}): resume from another checkpoint") from error
     if not isinstance(state, dict) or set(state) != _KEYS or state["version"] != VERSION:
         raise ValueError(f"{path} is not a RECAP state of version {VERSION}: resume from another checkpoint")
+    if not isinstance(state["baseline"], Mapping) or not all(isinstance(v, Real) for v in state["baseline"].values()):
+        raise ValueError(f"{path} is damaged (baseline must map data sources to scores): resume from another checkpoint")
     return state
 
 
@@ -74,46 +81,55 @@ def resume_folder(config: DictConfig) -> Path | None:
     number, and only once everything else of that checkpoint is on disk.
     """
     mode = config.trainer.resume_mode
+    if mode not in RESUME_MODES:
+        raise ValueError(f"trainer.resume_mode must be one of {', '.join(RESUME_MODES)}, but is {mode!r}")
     if mode == "disable":
         return None
     if mode == "resume_path":
         folder = Path(str(config.trainer.resume_from_path)).absolute()
-        if not folder.is_dir() or not folder.name.startswith("global_step_"):
-            raise ValueError(f"trainer.resume_from_path={folder} is no checkpoint folder global_step_N")
+        if not folder.is_dir() or _step_of(folder) is None:
+            raise ValueError(f"trainer.resume_from_path={folder} is no checkpoint folder {_PREFIX}N")
         return folder
     root = Path(config.trainer.default_local_dir).absolute()
     tracker = root / TRACKER
     if not tracker.exists():
         return None
-    step = tracker.read_text().strip()
-    if not step:
-        step = max((folder.name.removeprefix("global_step_") for folder in root.glob("global_step_*")), key=int)
-        tracker.write_text(step)
-    folder = root / f"global_step_{step}"
-    if not step.isdigit() or not folder.is_dir():
-        raise ValueError(f"{tracker} names step {step!r}, but there is no folder {folder}: restore or remove them")
+    content = tracker.read_text(errors="replace").strip()
+    folder = root / f"{_PREFIX}{content}" if content else _last_folder(root, tracker)
+    if _step_of(folder) is None or not folder.is_dir():
+        raise ValueError(f"{tracker} names step {content!r}, but there is no folder {folder}: restore or remove them")
+    if not content:
+        tracker.write_text(str(_step_of(folder)))
     return folder
 
 
-def check_resume(config: DictConfig, domains: Domains) -> None:
+def _step_of(folder: Path) -> int | None:
+    """N of a folder ``global_step_N``, None for any other."""
+    step = folder.name.removeprefix(_PREFIX)
+    return int(step) if folder.name.startswith(_PREFIX) and step.isdecimal() else None
+
+
+def _last_folder(root: Path, tracker: Path) -> Path:
+    folders = [folder for folder in root.glob(f"{_PREFIX}*") if _step_of(folder) is not None]
+    if not folders:
+        raise ValueError(f"{tracker} is empty and {root} holds no checkpoint folder {_PREFIX}N: remove that file")
+    return max(folders, key=_step_of)
+
+
+def check_resume(config: DictConfig, scheduler: RecapScheduler) -> None:
     """Find out now, not after the model is loaded, whether the run can go on from its checkpoint.
+
+    Args:
+        scheduler: a new one of this run, to be thrown away.
 
     Raises:
         ValueError: the checkpoint is damaged, or belongs to a run with other objectives or settings.
     """
     folder = resume_folder(config)
-    if folder is None:
+    if folder is None or is_fresh_start(config, folder):
         return
     read_loader_state(folder)
-    if is_fresh_start(config, folder):
-        return
-    restore_scheduler(build_scheduler_for_check(config, domains), read_state(folder), folder)
-
-
-def build_scheduler_for_check(config: DictConfig, domains: Domains):
-    from recap_verl.verl_adapter.config import build_scheduler
-
-    return build_scheduler(config, domains)
+    restore_scheduler(scheduler, read_state(folder), folder)
 
 
 def is_fresh_start(config: DictConfig, folder: Path) -> bool:
@@ -121,7 +137,7 @@ def is_fresh_start(config: DictConfig, folder: Path) -> bool:
     return config.recap.resume == "fresh" and not (folder / FILE).exists()
 
 
-def restore_scheduler(scheduler, state: dict[str, Any], folder: Path) -> None:
+def restore_scheduler(scheduler: RecapScheduler, state: dict[str, Any], folder: Path) -> None:
     """Load the scheduler's part of a state; ValueError names the file and what differs."""
     try:
         scheduler.load_state_dict(state["scheduler"])
@@ -134,5 +150,8 @@ def read_loader_state(folder: Path) -> Any:
     path = folder / "data.pt"
     try:
         return torch.load(path, weights_only=False)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): resume from another checkpoint") from error
+    except Exception as error:
+        # Damaged pickles raise whatever the bytes happen to spell.
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): resume from another checkpoint"
+        ) from error

@@ -1,0 +1,199 @@
+"""Real runs on the CPU: a tiny random Qwen2, verl's own trainer, vLLM's own engine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recap_verl.lab import tiny
+
+HERE = Path(__file__).parent
+
+DOMAINS = """
+a: {role: target, data_sources: [toy/a], objectives: {letters: {fn: "toy_objectives:letters"}, think_format: {}}}
+b: {data_sources: [toy/b], objectives: {letters: {fn: "toy_objectives:letters"}, answer_format: {}}}
+c: {data_sources: [toy/c], objectives: {accuracy: {}}}
+"""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every run shares."""
+
+    model: str
+    train: str
+    val: str
+    domains: str
+
+
+@dataclass(frozen=True)
+class CompletedRun:
+    """A finished run: its exit status, everything it printed, and verl's metrics by step."""
+
+    returncode: int
+    log: str
+    metrics: dict[int, dict]
+
+
+def rows(split: str, count: int, sources=("toy/a", "toy/b", "toy/c")) -> list[dict]:
+    return [
+        {
+            "data_source": sources[i % len(sources)],
+            "prompt": [{"role": "user", "content": f"say {i}"}],
+            "ability": "toy",
+            "reward_model": {"style": "rule", "ground_truth": json.dumps(str(i))},
+            "extra_info": {"split": split, "index": i},
+        }
+        for i in range(count)
+    ]
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory) -> Workspace:
+    folder = tmp_path_factory.mktemp("e2e")
+    tiny.main(folder / "model")
+    for split, count in (("train", 90), ("val", 9)):
+        pq.write_table(pa.Table.from_pylist(rows(split, count)), folder / f"{split}.parquet")
+    (folder / "domains.yaml").write_text(DOMAINS)
+    return Workspace(
+        *(str(folder / name) for name in ("model", "train.parquet", "val.parquet", "domains.yaml"))
+    )
+
+
+@pytest.fixture
+def command(workspace):
+    """A function from overrides and a run's folder to the command line of `recap_verl.main_ppo`."""
+
+    def build(overrides: list[str], run_dir: Path) -> list[str]:
+        return [
+            *(sys.executable, "-m", "recap_verl.main_ppo"),
+            f"data.train_files={workspace.train}",
+            f"data.val_files={workspace.val}",
+            "data.train_batch_size=6",
+            "data.max_prompt_length=64",
+            "data.max_response_length=16",
+            f"recap.domains_file={workspace.domains}",
+            "recap.scheduler.window=2",
+            "recap.scheduler.temperature=0.2",
+            "algorithm.adv_estimator=grpo",
+            f"actor_rollout_ref.model.path={workspace.model}",
+            "actor_rollout_ref.actor.ppo_mini_batch_size=6",
+            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=24",
+            "actor_rollout_ref.actor.optim.lr=1e-3",
+            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=24",
+            "actor_rollout_ref.rollout.n=4",
+            "trainer.logger=[file]",
+            "trainer.test_freq=100",
+            f"trainer.default_local_dir={run_dir}/checkpoints",
+            *overrides,
+        ]
+
+    return build
+
+
+@pytest.fixture
+def environment():
+    """A function from a run's folder to the environment of its process."""
+
+    def build(run_dir: Path, extra: dict | None = None) -> dict:
+        return {
+            **os.environ,
+            "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}",
+            "HF_HUB_OFFLINE": "1",
+            "VERL_FILE_LOGGER_PATH": f"{run_dir}/metrics.jsonl",
+            **(extra or {}),
+        }
+
+    return build
+
+
+@pytest.fixture
+def launch(command, environment):
+    """Run to the end: `launch(overrides, run_dir, env=None, timeout=600)`."""
+
+    def run(overrides: list[str], run_dir: Path, env: dict | None = None, timeout: float = 600) -> CompletedRun:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        process = start(command(overrides, run_dir), environment(run_dir, env), run_dir)
+        try:
+            process.wait(timeout=timeout)
+        finally:
+            kill_all(process)
+        return CompletedRun(process.returncode, (run_dir / "log.txt").read_text(), read_metrics(run_dir))
+
+    return run
+
+
+@pytest.fixture
+def launch_and_kill(command, environment):
+    """Run until `reached()`, then SIGKILL every process of the run at once."""
+
+    def run(overrides: list[str], run_dir: Path, reached: Callable[[], bool], timeout: float = 600) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        process = start(command(overrides, run_dir), environment(run_dir), run_dir)
+        deadline = time.monotonic() + timeout
+        try:
+            while not reached():
+                ended = process.poll() is not None or time.monotonic() > deadline
+                assert not ended, f"the run did not get there:\n{(run_dir / 'log.txt').read_text()[-3000:]}"
+                time.sleep(0.02)
+        finally:
+            kill_all(process)
+
+    return run
+
+
+def start(arguments: list[str], env: dict, run_dir: Path) -> subprocess.Popen:
+    with open(run_dir / "log.txt", "w") as log:
+        return subprocess.Popen(
+            arguments, env=env, cwd=run_dir, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    """SIGKILL the run and what it left behind: Ray and vLLM start sessions of their own, found by their environment."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    marker = f"VERL_FILE_LOGGER_PATH={_run_dir(process)}/metrics.jsonl".encode()
+    for _ in range(3):
+        for pid in _pids_with(marker):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.2)
+
+
+def _run_dir(process: subprocess.Popen) -> str:
+    key = "trainer.default_local_dir="
+    return next(a for a in process.args if a.startswith(key))[len(key) : -len("/checkpoints")]
+
+
+def _pids_with(marker: bytes) -> list[int]:
+    pids = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            try:
+                if marker in (folder / "environ").read_bytes().split(b"\0"):
+                    pids.append(int(folder.name))
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+    return pids
+
+
+def read_metrics(run_dir: Path) -> dict[int, dict]:
+    """Step -> metrics; the last record of a step wins."""
+    path = run_dir / "metrics.jsonl"
+    if not path.exists():
+        return {}
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return {record["step"]: record["data"] for record in records}

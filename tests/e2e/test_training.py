@@ -1,0 +1,125 @@
+"""Training runs through verl's trainer and vLLM, and what they must leave behind."""
+
+import math
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+OBJECTIVES = ("letters", "think_format", "answer_format", "accuracy")
+
+
+def test_recap_trains_and_reports(launch, tmp_path):
+    run = launch(
+        [
+            "trainer.total_training_steps=16",
+            "trainer.test_freq=16",
+            "actor_rollout_ref.actor.optim.lr=1e-2",
+            "trainer.logger=[console,file,tensorboard]",
+        ],
+        tmp_path,
+        env={"TENSORBOARD_DIR": str(tmp_path / "tensorboard")},
+    )
+    assert run.returncode == 0, run.log[-3000:]
+    assert sorted(run.metrics) == list(range(17))
+    for step in range(1, 17):
+        metrics = run.metrics[step]
+        weights = [metrics[f"recap/weight/{name}"] for name in OBJECTIVES]
+        assert math.isclose(sum(weights), len(OBJECTIVES), abs_tol=1e-9)
+        # Two windows of 2 observations: uniform before the fourth.
+        assert (weights == [1.0] * 4) == (step < 4)
+        assert [metrics[f"recap/share/{name}"] for name in "abc"] == [1 / 3] * 3
+        for domain, objective in (("a", "letters"), ("a", "think_format"), ("b", "letters"), ("c", "accuracy")):
+            assert 0 <= metrics[f"recap/reward/{domain}/{objective}"] <= 1
+        assert metrics["timing_s/recap"] > 0
+        assert metrics["recap/objective_errors"] == 0
+        assert math.isfinite(metrics["actor/grad_norm"])
+    before, after = run.metrics[0], run.metrics[16]
+    for source in ("toy/a", "toy/b", "toy/c"):
+        score = f"val-core/{source}/acc/mean@1"
+        assert after[f"recap/retention/{source}"] == after[score] - before[score]
+    # Letters are rewarded in two of three domains, at a high learning rate: the model learns to write them.
+    learned = [run.metrics[step]["recap/reward/a/letters"] for step in range(1, 17)]
+    assert sum(learned[-4:]) > sum(learned[:4]), learned
+    assert "recap/weight/letters" in run.log
+    assert list((tmp_path / "tensorboard").rglob("events.*"))
+
+
+def test_disabled_recap_is_plain_verl(launch, tmp_path, workspace):
+    run = launch(
+        [
+            "recap.enable=false",
+            "recap.domains_file=/nonexistent",
+            "reward.custom_reward_function.path=pkg://toy_compute_score",
+            "trainer.total_training_steps=2",
+            "trainer.val_before_train=false",
+        ],
+        tmp_path,
+    )
+    assert run.returncode == 0, run.log[-3000:]
+    assert sorted(run.metrics) == [1, 2]
+    assert not [name for name in run.metrics[2] if "recap" in name]
+    assert math.isfinite(run.metrics[2]["actor/grad_norm"])
+
+
+def test_lost_rollouts_and_failing_objectives_are_survived_and_counted(launch, tmp_path):
+    """Four of six prompt groups of a step are lost or padded at times; one objective fails on two of three rows."""
+    agents = tmp_path / "agents.yaml"
+    agents.write_text("- name: flaky_agent\n  _target_: toy_agent.FlakyAgentLoop\n")
+    run = launch(
+        [
+            "+recap.domains.c.objectives.faulty.fn='toy_objectives:faulty'",
+            f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents}",
+            "actor_rollout_ref.rollout.agent.default_agent_loop=flaky_agent",
+            "trainer.total_training_steps=3",
+            "trainer.val_before_train=false",
+        ],
+        tmp_path,
+    )
+    assert run.returncode == 0, run.log[-3000:]
+    assert sum(run.metrics[step].get("training/rollout_failure/evicted_samples", 0) for step in (1, 2, 3)) > 0
+    assert sum(run.metrics[step]["recap/objective_errors"] for step in (1, 2, 3)) > 0
+    values = [run.metrics[s]["recap/reward/c/faulty"] for s in (1, 2, 3) if "recap/reward/c/faulty" in run.metrics[s]]
+    assert values and set(values) == {0.5}
+    assert all(math.isfinite(run.metrics[step]["actor/grad_norm"]) for step in (1, 2, 3))
+    assert "recap.domains.c" in run.log and "this objective is broken" in run.log
+
+
+def test_own_trainer_own_estimator_and_weights_per_domain(launch, tmp_path):
+    run = launch(
+        [
+            "recap.trainer_class=toy_trainer:Mine",
+            "recap.weight_per=domain_objective",
+            "recap.mixture={a:3,b:2,c:1}",
+            "algorithm.adv_estimator=rloo",
+            "data.dataloader_num_workers=2",
+            "trainer.total_training_steps=5",
+            "trainer.val_before_train=false",
+        ],
+        tmp_path,
+    )
+    assert run.returncode == 0, run.log[-3000:]
+    last = run.metrics[5]
+    assert last["theirs/rows"] == 24
+    keys = ("a/letters", "a/think_format", "b/letters", "b/answer_format", "c/accuracy")
+    weights = [last[f"recap/weight/{key}"] for key in keys]
+    assert math.isclose(sum(weights), 5, abs_tol=1e-9) and weights != [1.0] * 5
+    assert [last[f"recap/share/{name}"] for name in "abc"] == [1 / 2, 1 / 3, 1 / 6]
+
+
+def test_critic_and_two_data_parallel_ranks(launch, tmp_path):
+    run = launch(
+        [
+            "algorithm.adv_estimator=gae",
+            "critic.model.path=${actor_rollout_ref.model.path}",
+            "critic.ppo_micro_batch_size_per_gpu=12",
+            "critic.ppo_mini_batch_size=6",
+            "trainer.n_gpus_per_node=2",
+            "trainer.total_training_steps=2",
+            "trainer.val_before_train=false",
+        ],
+        tmp_path,
+    )
+    assert run.returncode == 0, run.log[-3000:]
+    assert math.isfinite(run.metrics[2]["critic/vf_loss"])
+    assert math.isclose(sum(run.metrics[2][f"recap/weight/{name}"] for name in OBJECTIVES), 4, abs_tol=1e-9)
