@@ -14,7 +14,7 @@ The config section is a mapping of domain names (docs/configuration.md):
 registered one; every other key is an option of the function.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ class Domains(Mapping[str, DomainSpec]):
             raise ValueError(f"recap.weight_per must be one of {', '.join(WEIGHT_PER)}, but is {weight_per!r}")
         if not isinstance(config, Mapping) or not config:
             raise ValueError("recap.domains is empty: name at least one domain with role: target and its objectives")
-        self._specs = {str(name): _domain(str(name), spec) for name, spec in config.items()}
+        self._specs = {_checked_name(name): _domain(name, spec) for name, spec in config.items()}
         self._weight_per = weight_per
         if not any(spec.role == "target" for spec in self.values()):
             raise ValueError("recap.domains has no domain with role: target: set recap.domains.<name>.role=target")
@@ -156,6 +156,19 @@ class Domains(Mapping[str, DomainSpec]):
                     f"{', '.join(map(repr, spec.data_sources))}"
                 )
 
+    def check_loaded(self, names: Collection[str]) -> None:
+        """Compare the domains with those (by name) that have training rows left after verl filtered its data set.
+
+        Raises:
+            ValueError: a trained domain has none, though its files hold some.
+        """
+        for name, spec in self.items():
+            if spec.trained and name not in names:
+                raise ValueError(
+                    f"recap.domains.{name} has no training rows left: verl dropped them all as longer than "
+                    f"data.max_prompt_length, as unreadable (see its log) or beyond data.train_max_samples"
+                )
+
 
 def _by_data_source(specs: Iterable[DomainSpec]) -> dict[str, DomainSpec]:
     of_source: dict[str, DomainSpec] = {}
@@ -168,6 +181,12 @@ def _by_data_source(specs: Iterable[DomainSpec]) -> dict[str, DomainSpec]:
                 )
             of_source[source] = spec
     return of_source
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"recap.domains: a domain's name must be text, but one is {name!r}; put it in quotes")
+    return name
 
 
 def _domain(name: str, config: Mapping[str, Any]) -> DomainSpec:
@@ -187,28 +206,42 @@ def _domain(name: str, config: Mapping[str, Any]) -> DomainSpec:
 
 
 def _data_sources(where: str, sources: Any) -> tuple[str, ...]:
-    sources = [sources] if isinstance(sources, str) else list(sources or [])
-    if not sources or not all(isinstance(source, str) for source in sources):
+    sources = [sources] if isinstance(sources, str) else sources
+    if not isinstance(sources, Sequence) or not sources or not all(isinstance(source, str) for source in sources):
         raise ValueError(f"{where}.data_sources must list at least one data source name, but is {sources!r}")
     return tuple(dict.fromkeys(sources))
 
 
 def _objectives(where: str, config: Any) -> tuple[dict[str, Objective], dict[str, float]]:
+    where = f"{where}.objectives"
     if isinstance(config, str):
         config = [config]
-    if isinstance(config, Iterable) and not isinstance(config, Mapping):
+    if isinstance(config, Sequence) and all(isinstance(name, str) for name in config):
         config = dict.fromkeys(config)
     if not config:
-        raise ValueError(f"{where}.objectives is empty: name at least one, as in objectives: [accuracy]")
+        raise ValueError(f"{where} is empty: name at least one, as in objectives: [accuracy]")
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{where} must list names or map names to options, as in accuracy: {{}}, but is {config!r}")
     objectives, weights = {}, {}
     for name, options in config.items():
-        options = dict(options or {})
-        weight = options.pop("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise ValueError(f"{where}.objectives.{name}.weight must be a positive number, but is {weight!r}")
-        try:
-            objectives[name] = get_objective(options.pop("fn", name), **options)
-        except ValueError as error:
-            raise ValueError(f"{where}.objectives.{name}: {error}") from error
-        weights[name] = float(weight)
+        objectives[name], weights[name] = _objective(f"{where}.{name}", name, options)
     return objectives, weights
+
+
+def _objective(where: str, name: Any, options: Any) -> tuple[Objective, float]:
+    # "/" parts domain from objective in the names of weights and metrics.
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"{where}: an objective's name must be text without '/'; give the function as fn if need be")
+    if not isinstance(options, Mapping | None):
+        raise ValueError(f"{where} must be a mapping of options, as in {name}: {{weight: 2.0}}, but is {options!r}")
+    options = dict(options or {})
+    weight = options.pop("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise ValueError(f"{where}.weight must be a positive number, but is {weight!r}")
+    fn = options.pop("fn", name)
+    if not isinstance(fn, str):
+        raise ValueError(f"{where}.fn must be a registered name or package.module:function, but is {fn!r}")
+    try:
+        return get_objective(fn, **options), float(weight)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -7,6 +7,7 @@ import sys
 
 import hydra
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from verl.trainer import main_ppo as verl_main_ppo
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
@@ -26,22 +27,26 @@ VERL_CONFIGS = "pkg://verl.trainer.config"
 def main(config: DictConfig) -> None:
     """Check the whole configuration, then start Ray and train."""
     auto_set_device(config)
-    if not config.recap.enable:
+    if config.get("recap") is None:
+        _exit("the configuration has no section recap: list recap_trainer in its defaults")
+    if config.recap.enable is False:
         _run(config, verl_main_ppo.TaskRunnerV1)
         return
     try:
         prepare_config(config)
-    except (ValueError, KeyError, OSError) as error:
-        # One sentence instead of a traceback through hydra: these are the user's to mend, not ours.
-        print(f"recap_verl: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        sys.exit(2)
+    except (ValueError, KeyError, OSError, OmegaConfBaseException) as error:
+        _exit(str(error.args[0] if isinstance(error, KeyError) else error))
     _run(config, RecapTaskRunner)
 
 
+def _exit(message: str) -> None:
+    """End with one line instead of a traceback through hydra: these mistakes are the user's to mend."""
+    print(f"recap_verl: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
 def _run(config: DictConfig, task_runner_class) -> None:
-    validate_config(
-        config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
-    )
+    validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     verl_main_ppo.run_ppo(config, task_runner_class=task_runner_class)
 
 

@@ -34,8 +34,8 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
     """
     # One name for all attempts: what a killed process left behind is overwritten, not heaped up.
     temporary = folder / f".{FILE}.tmp"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with temporary.open("w") as file:
             json.dump({"version": VERSION, **state}, file)
             file.flush()
@@ -69,8 +69,9 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read ({error}): resume from another checkpoint") from error
     if not isinstance(state, dict) or set(state) != _KEYS or state["version"] != VERSION:
         raise ValueError(f"{path} is not a RECAP state of version {VERSION}: resume from another checkpoint")
-    if not isinstance(state["baseline"], Mapping) or not all(isinstance(v, Real) for v in state["baseline"].values()):
-        raise ValueError(f"{path} is damaged (baseline must map data sources to scores): resume from another checkpoint")
+    baseline = state["baseline"]
+    if not isinstance(baseline, Mapping) or not all(isinstance(score, Real) for score in baseline.values()):
+        raise ValueError(f"{path} is damaged (its baseline holds no scores): resume from another checkpoint")
     return state
 
 
@@ -126,6 +127,9 @@ def check_resume(config: DictConfig, scheduler: RecapScheduler) -> None:
         ValueError: the checkpoint is damaged, or belongs to a run with other objectives or settings.
     """
     folder = resume_folder(config)
+    if config.trainer.resume_mode == "resume_path":
+        # verl reads the step off the end of this text and fails on a closing slash.
+        config.trainer.resume_from_path = str(folder)
     if folder is None or is_fresh_start(config, folder):
         return
     read_loader_state(folder)

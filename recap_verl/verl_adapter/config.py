@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from recap_verl.domains import Domains
-from recap_verl.replay import Mixture, mixture_from_config
+from recap_verl.replay import Mixture, ReplaySampler, mixture_from_config
 from recap_verl.scheduler import RecapScheduler
 from recap_verl.verl_adapter import checkpoint, estimators
 from recap_verl.verl_adapter.layering import load_trainer_class
@@ -30,18 +31,19 @@ def prepare_config(config: DictConfig) -> None:
         raise ValueError("trainer.use_v1 is false, but RECAP works in verl's v1 trainer: set trainer.use_v1=true")
     _merge_domains_file(config)
     domains = build_domains(config)
-    build_scheduler(config, domains)
+    scheduler = build_scheduler(config, domains)
     build_mixture(config, domains)
     _check_choices(config)
     _check_reward(config)
     _check_estimator(config)
     load_trainer_class(config)
     _check_data(config, domains)
-    checkpoint.check_resume(config, domains)
+    checkpoint.check_resume(config, scheduler)
 
 
 def build_domains(config: DictConfig) -> Domains:
-    return Domains(OmegaConf.to_container(config.recap.domains, resolve=True), config.recap.weight_per)
+    """The domains of ``recap.domains``, with plain dicts and lists for options wherever they are built."""
+    return Domains(_plain(config.recap.domains), config.recap.weight_per)
 
 
 def build_scheduler(config: DictConfig, domains: Domains) -> RecapScheduler:
@@ -50,7 +52,7 @@ def build_scheduler(config: DictConfig, domains: Domains) -> RecapScheduler:
         return RecapScheduler(
             domains.scheduler_objectives(),
             static_weights=domains.prior_weights(),
-            **OmegaConf.to_container(config.recap.scheduler, resolve=True),
+            **_plain(config.recap.scheduler),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"recap.scheduler: {error}") from error
@@ -58,9 +60,7 @@ def build_scheduler(config: DictConfig, domains: Domains) -> RecapScheduler:
 
 def build_mixture(config: DictConfig, domains: Domains) -> Mixture:
     """The sampler's mixture of ``recap.mixture``; "target_only" is the one this adds to ``mixture_from_config``."""
-    value = config.recap.mixture
-    if isinstance(value, DictConfig):
-        value = OmegaConf.to_container(value, resolve=True)
+    value = _plain(config.recap.mixture)
     trained = [name for name, spec in domains.items() if spec.trained]
     if value == TARGET_ONLY:
         return {name: float(name in domains.targets) for name in trained}
@@ -75,6 +75,11 @@ def build_mixture(config: DictConfig, domains: Domains) -> Mixture:
     return mixture
 
 
+def _plain(value: Any) -> Any:
+    """A config node as plain dicts and lists, anything else as it is."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
 def _merge_domains_file(config: DictConfig) -> None:
     path = config.recap.domains_file
     if path is None:
@@ -85,8 +90,17 @@ def _merge_domains_file(config: DictConfig) -> None:
         raise ValueError(f"recap.domains_file: {path} does not exist") from None
     except Exception as error:
         raise ValueError(f"recap.domains_file: {path} is no readable YAML: {error}") from error
+    if not isinstance(from_file, DictConfig):
+        raise ValueError(f"recap.domains_file: {path} must be a mapping of domain names, as in docs/configuration.md")
+    try:
+        merged = OmegaConf.merge(from_file, config.recap.domains or {})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"recap.domains_file: {path} and recap.domains do not fit together ({error}): a list in one of them "
+            f"cannot add to a mapping in the other"
+        ) from error
     with open_dict(config):
-        config.recap.domains = OmegaConf.merge(from_file, config.recap.domains)
+        config.recap.domains = merged
         config.recap.domains_file = None
 
 
@@ -99,6 +113,9 @@ def _check_choices(config: DictConfig) -> None:
     }.items():
         if recap[key] not in known:
             raise ValueError(f"recap.{key} must be one of {', '.join(known)}, but is {recap[key]!r}")
+    for key in ("enable", "objective_mean"):
+        if not isinstance(recap[key], bool):
+            raise ValueError(f"recap.{key} must be true or false, but is {recap[key]!r}")
     if not isinstance(recap.poll_interval, int | float) or not 0 < recap.poll_interval <= 60:
         raise ValueError(f"recap.poll_interval must be 0 to 60 seconds, but is {recap.poll_interval!r}")
     if isinstance(recap.seed, bool) or not isinstance(recap.seed, int) or recap.seed < 0:
@@ -109,15 +126,21 @@ def _check_reward(config: DictConfig) -> None:
     manager = config.reward.reward_manager
     if manager.name == "naive" and manager.source == "register":
         manager.name = "recap"
-    if manager.name != "recap":
+    if manager.name != "recap" or manager.source != "register":
         raise ValueError(
-            f"reward.reward_manager.name={manager.name} scores a response with one number, but RECAP needs each "
-            f"objective by itself: set it to recap and name your function in recap.domains.<name>.objectives"
+            f"reward.reward_manager.name={manager.name} (source={manager.source}) scores a response with one number, "
+            f"but RECAP needs each objective by itself: set name=recap and source=register, and name your function in "
+            f"recap.domains.<name>.objectives"
         )
-    if config.reward.reward_model.enable and not config.reward.reward_model.enable_resource_pool:
+    if config.reward.custom_reward_function.path is not None:
         raise ValueError(
-            "reward.reward_model.enable=true scores after sampling, but RECAP scores with rules while sampling: set "
-            "reward.reward_model.enable=false, or enable_resource_pool=true and call the model from an objective"
+            "reward.custom_reward_function.path is set, but RECAP scores with the objectives of recap.domains alone: "
+            "unset it and name the function as fn: package.module:function in recap.domains.<name>.objectives"
+        )
+    if config.reward.reward_model.enable:
+        raise ValueError(
+            "reward.reward_model.enable=true scores in place of the objectives of recap.domains: set it to false and "
+            "ask the model from an objective of your own"
         )
 
 
@@ -135,12 +158,26 @@ def _check_data(config: DictConfig, domains: Domains) -> None:
     train = _count_sources("data.train_files", config.data.train_files)
     val = _count_sources("data.val_files", config.data.val_files)
     domains.check_data(train, val)
-    rows = sum(train.values())
-    if rows < config.data.train_batch_size and config.recap.exhaust == "stop":
-        raise ValueError(
-            f"data.train_batch_size={config.data.train_batch_size} asks for more than the {rows} rows of "
-            f"data.train_files: lower it, or set recap.exhaust=reshuffle"
+    _check_mixture(config, domains, train)
+
+
+def _check_mixture(config: DictConfig, domains: Domains, train: Mapping[str, int]) -> None:
+    """Build the sampler on the counts alone, to find a mixture that does not fit the data."""
+    names = list(domains)
+    codes = [names.index(domains.of_data_source(source).name) for source in train]
+    column = pa.DictionaryArray.from_arrays(np.repeat(np.array(codes, np.int32), list(train.values())), names)
+    try:
+        ReplaySampler(
+            column,
+            batch_size=config.data.train_batch_size,
+            mixture=build_mixture(config, domains),
+            seed=config.recap.seed,
+            exhaust=config.recap.exhaust,
         )
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"recap.mixture, recap.exhaust and data.train_batch_size do not fit the rows of data.train_files: {error}"
+        ) from error
 
 
 def _count_sources(key: str, files: Any) -> Counter[str]:
@@ -162,26 +199,34 @@ def _count_sources(key: str, files: Any) -> Counter[str]:
 def _sources_of(key: str, path: str) -> Counter[str]:
     try:
         with pq.ParquetFile(path) as file:
-            columns = file.schema_arrow.names
-            missing = [name for name in _NEEDED_COLUMNS if name not in columns]
-            if missing:
-                raise ValueError(
-                    f"{key}: {path} has no column {missing[0]!r} (it has {', '.join(columns)}); see docs/data.md for "
-                    f"the columns verl and RECAP need"
-                )
-            sources = file.read(columns=["data_source"]).column(0)
-            _check_ground_truth(key, path, file.schema_arrow)
+            _check_columns(key, path, file.schema_arrow)
+            # The ground truth stands for its parent: a row without a reward_model has none either.
+            table = file.read(columns=["data_source", "reward_model.ground_truth"])
     except FileNotFoundError:
         raise ValueError(f"{key}: {path} does not exist") from None
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{key}: {path} is no readable parquet file ({error}); write it anew") from error
-    if sources.null_count:
-        row = next(i for i, source in enumerate(sources) if not source.is_valid)
-        raise ValueError(f"{key}: {path}, row {row}: data_source is null; name the row's data source")
-    return Counter(sources.to_pylist())
+    for column, meaning in (("data_source", "name the row's data source"), ("reward_model", "give its ground_truth")):
+        if table[column].null_count:
+            row = table[column].is_null().index(True).as_py()
+            raise ValueError(f"{key}: {path}, row {row}: {column} is null; {meaning}")
+    return Counter(table["data_source"].to_pylist())
 
 
-def _check_ground_truth(key: str, path: str, schema: pa.Schema) -> None:
+def _check_columns(key: str, path: str, schema: pa.Schema) -> None:
+    missing = [name for name in _NEEDED_COLUMNS if name not in schema.names]
+    if missing:
+        raise ValueError(
+            f"{key}: {path} has no column {missing[0]!r} (it has {', '.join(schema.names)}); see docs/data.md for "
+            f"the columns verl and RECAP need"
+        )
+    source = schema.field("data_source").type
+    text = source.value_type if pa.types.is_dictionary(source) else source
+    if not (pa.types.is_string(text) or pa.types.is_large_string(text)):
+        raise ValueError(f"{key}: {path}: column 'data_source' must hold text, but is {source}; write names")
     reward_model = schema.field("reward_model").type
     if not pa.types.is_struct(reward_model) or reward_model.get_field_index("ground_truth") < 0:
-        raise ValueError(f"{key}: {path}: column 'reward_model' has no field 'ground_truth' to score against")
+        raise ValueError(
+            f"{key}: {path}: column 'reward_model' has no field 'ground_truth' to score against; write the rows as "
+            f"docs/data.md says"
+        )

@@ -21,6 +21,8 @@ from recap_verl.advantage import group_normalize, objective_factors, weighted_ad
 NAME = "recap"
 # Both mean our group normalisation per objective: verl's "grpo" is the special case of one objective.
 GROUP_NORMALIZED = (NAME, "grpo")
+# Estimators whose own configuration of several rewards RECAP would pass over in silence.
+MULTI_REWARD = ("gdpo",)
 _PROVIDED = ("token_level_rewards", "response_mask", "index", "config", "kwargs", "args")
 
 
@@ -32,7 +34,7 @@ class StepRewards:
         rewards: (batch, K), NaN where an objective does not apply; outcome rewards without any KL penalty.
         weights: (K,) of the scheduler.
         session: (batch,) code of the agent-loop session of each row.
-        final: (batch,) bool, True for the last output of each session, which alone carries rewards.
+        final: (batch,) bool, True for the last output of each session.
         scores: (batch,) sum of verl's own token-level scores before a KL penalty.
         base_estimator: the estimator the user configured, applied to each objective by itself.
         loss_agg_mode, weight_on, objective_mean, normalize_std: see ``recap_verl.advantage``.
@@ -85,7 +87,9 @@ def compute_recap_advantage(
         # Only a KL penalty makes verl's rewards differ from its scores; it is part of every objective's return, as it
         # would be if that objective were trained alone.
         penalty = token_level_rewards.sum(dim=-1) - step.scores
-        rewards = (step.rewards + penalty[:, None]).masked_fill(~step.final[:, None], torch.nan)
+        rewards = step.rewards + penalty[:, None]
+        if step.weight_on == "reward":
+            rewards = _weighted_sum(rewards, step.weights)
         estimate = _group_normalized if step.base_estimator in GROUP_NORMALIZED else _by_estimator
         advantages = estimate(step, rewards, response_mask, index, config)
     return advantages, advantages
@@ -96,12 +100,7 @@ def _group_normalized(step, rewards, response_mask, index, config) -> torch.Tens
 
     verl does so for the literal estimator "grpo" alone (``v1/utils.py:compute_advantage_for_multi_trajectories``).
     """
-    if step.weight_on == "reward":
-        # The sum has to come before the normalisation; a single objective with weight 1 is left to weigh.
-        weighted = (rewards * step.weights).nansum(dim=1, keepdim=True)
-        rewards = weighted.masked_fill(rewards.isnan().all(dim=1, keepdim=True), torch.nan)
-        normalized = _to_sessions(group_normalize(rewards, index, step.normalize_std), step)
-        return normalized.nan_to_num(0.0) * response_mask
+    rewards = rewards.masked_fill(~step.final[:, None], torch.nan)
     normalized = _to_sessions(group_normalize(rewards, index, step.normalize_std), step)
     factors = _factors(step, ~normalized.isnan(), response_mask)
     row = (normalized.nan_to_num(0.0).double() @ factors).float()
@@ -109,16 +108,13 @@ def _group_normalized(step, rewards, response_mask, index, config) -> torch.Tens
 
 
 def _by_estimator(step, rewards, response_mask, index, config) -> torch.Tensor:
-    """Apply the user's estimator to each objective alone, on the rows that carry it, and add them up weighted."""
-    if step.weight_on == "reward":
-        weighted = (rewards * step.weights).nansum(dim=1, keepdim=True)
-        rewards = weighted.masked_fill(rewards.isnan().all(dim=1, keepdim=True), torch.nan)
-        factors = torch.ones(1, dtype=torch.float64)
-    else:
-        factors = _factors(step, ~rewards.isnan(), response_mask)
+    """Apply the user's estimator to each objective alone, on the rows that carry it, and add them up weighted.
+
+    Every output of a session is a row of its own here, as it is to verl with these estimators.
+    """
     estimator = get_adv_estimator_fn(step.base_estimator)
     total = torch.zeros(response_mask.shape, dtype=torch.float32)
-    for objective, factor in enumerate(factors.tolist()):
+    for objective, factor in enumerate(_factors(step, ~rewards.isnan(), response_mask).tolist()):
         carriers = (~rewards[:, objective].isnan()).nonzero().squeeze(1)
         if len(carriers) == 0:
             continue
@@ -131,7 +127,16 @@ def _by_estimator(step, rewards, response_mask, index, config) -> torch.Tensor:
     return total * response_mask
 
 
+def _weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(batch, 1): one weighted reward per row, to be estimated as one objective; NaN where a row carries none."""
+    total = (rewards * weights).nansum(dim=1, keepdim=True)
+    return total.masked_fill(rewards.isnan().all(dim=1, keepdim=True), torch.nan)
+
+
 def _factors(step: StepRewards, applies: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:
+    """(K,) what to multiply each objective's advantages by; with weights on the rewards there is nothing left to do."""
+    if step.weight_on == "reward":
+        return torch.ones(1, dtype=torch.float64)
     # verl's actor divides the seq-mean modes by the configured mini-batch size, padding rows included, and the batch
     # is padded to a multiple of it: over the whole step that is the number of rows.
     return objective_factors(
@@ -164,6 +169,11 @@ def check_estimator(name: str) -> None:
     """
     if name in (*GROUP_NORMALIZED, "gae"):
         return
+    if name in MULTI_REWARD:
+        raise ValueError(
+            f"algorithm.adv_estimator={name} combines rewards by weights of its own, and so does RECAP: use grpo, "
+            f"which RECAP normalises per objective just as {name} would"
+        )
     try:
         estimator = get_adv_estimator_fn(name)
     except ValueError as error:

@@ -17,9 +17,10 @@ def load_trainer_class(config: DictConfig) -> type | None:
     module_name, _, name = str(path).partition(":")
     try:
         cls = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:
+        # Importing runs the user's own code, which may fail in any way.
         raise ValueError(
-            f"recap.trainer_class={path} cannot be loaded as package.module:Class: {error}"
+            f"recap.trainer_class={path} cannot be loaded as package.module:Class: {type(error).__name__}: {error}"
         ) from error
     from verl.trainer.ppo.v1 import PPOTrainer
 

@@ -8,8 +8,9 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
-from recap_verl.domains import Domains, DomainSpec
+from recap_verl.domains import DomainSpec
 from recap_verl.objectives import ObjectiveError, collect_events
+from recap_verl.verl_adapter.config import build_domains
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +38,18 @@ class RecapRewardManager(RewardManagerBase):
 
     def __init__(self, config, tokenizer, compute_score=None, **_unused):
         super().__init__(config, tokenizer, compute_score)
-        self._domains = Domains(config.recap.domains, config.recap.weight_per)
+        self._domains = build_domains(config)
         self._failures = 0
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Score the last output of one session (verl 0.9.1, ``reward_manager/naive.py``)."""
         row = data[-1:][0]
         response_ids = row.batch["responses"]
-        length = int(row.batch["attention_mask"][-response_ids.shape[-1] :].sum())
+        # The masks of a session's outputs are padded at their ends, so the last response need not lie at the end of
+        # its own: verl counts its tokens beside it.
+        length = row.non_tensor_batch.get("response_len")
+        if length is None:
+            length = int(row.batch["attention_mask"][-response_ids.shape[-1] :].sum())
         return await self.loop.run_in_executor(None, self._score, row.non_tensor_batch, response_ids[:length])
 
     def _score(self, row: dict[str, Any], response_ids) -> dict[str, Any]:
@@ -85,4 +90,3 @@ class RecapRewardManager(RewardManagerBase):
                         error,
                     )
         return values
-

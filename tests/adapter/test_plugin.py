@@ -1,0 +1,88 @@
+"""What `import verl` does once recap_verl is installed, each in a fresh interpreter."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from recap_verl.verl_adapter.cpu.compat import ENVIRONMENT
+
+REPORT = """
+import functools, json, os, sys
+before = dict(os.environ)
+import verl
+from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
+from verl.plugin.platform import PlatformRegistry, get_platform
+from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+from verl.utils import distributed, fsdp_utils
+print("REPORT", json.dumps({
+    "estimator": "recap" in ADV_ESTIMATOR_REGISTRY,
+    "reward_manager": get_reward_manager_cls("recap").__name__,
+    "registered": "cpu" in PlatformRegistry.registered_names(),
+    "platform": get_platform().device_name,
+    "changed": sorted(key for key in os.environ if os.environ[key] != before.get(key) and not key.startswith("RAY_")),
+    "patched": sorted(
+        name
+        for name, function in {
+            "gloo": distributed.initialize_global_process_group_ray,
+            "weights": fsdp_utils.fsdp2_sharded_save_to_cpu,
+        }.items()
+        if isinstance(function, functools.partial) or hasattr(function, "__wrapped__")
+    ),
+    "finders": [type(f).__name__ for f in sys.meta_path if type(f).__module__.startswith("recap_verl")],
+}))
+"""
+
+BROKEN = """
+import sys
+
+class Blocker:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "recap_verl.verl_adapter.estimators":
+            raise ImportError("deliberately broken")
+
+sys.meta_path.insert(0, Blocker)
+import verl
+print("verl goes on", verl.__version__)
+"""
+
+
+def run(code: str, platform: str | None) -> subprocess.CompletedProcess:
+    """`code` in an interpreter whose environment is that of a machine's fresh shell."""
+    environment = {key: value for key, value in os.environ.items() if key not in ENVIRONMENT}
+    if platform is not None:
+        environment["VERL_PLATFORM"] = platform
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+
+
+def report(platform: str | None) -> dict:
+    result = run(REPORT, platform)
+    assert result.returncode == 0, result.stderr
+    assert "recap_verl" not in result.stderr
+    return json.loads(next(line for line in result.stdout.splitlines() if line.startswith("REPORT"))[7:])
+
+
+def test_verl_learns_the_estimator_the_reward_manager_and_the_platform():
+    found = report("cpu")
+    assert found["estimator"] and found["reward_manager"] == "RecapRewardManager" and found["registered"]
+    assert found["platform"] == "cpu"
+    assert {*found["changed"], "VERL_PLATFORM"} == set(ENVIRONMENT)
+    assert found["patched"] == ["gloo", "weights"]
+
+
+def test_another_platform_is_left_as_verl_made_it():
+    found = report("nvidia")
+    assert found["estimator"] and found["reward_manager"] == "RecapRewardManager"
+    assert found["platform"] == "cuda"
+    assert found["changed"] == [] and found["patched"] == [] and found["finders"] == []
+
+
+@pytest.mark.parametrize("platform", ["cpu", "nvidia"])
+def test_a_plugin_that_cannot_load_says_so(platform):
+    result = run(BROKEN, platform)
+    assert "verl goes on" in result.stdout, "verl swallows the failure, so nobody else would say it"
+    assert "recap_verl: the verl plugin failed to load" in result.stderr
+    assert "ImportError: deliberately broken" in result.stderr
