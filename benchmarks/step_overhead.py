@@ -73,7 +73,9 @@ def main() -> None:
     waiting = statistics.median(step["timing_s/gen"] for step in plain)
     print(f"RECAP's own work per step: median {1e3 * statistics.median(own):.1f} ms, largest {1e3 * max(own):.1f} ms")
     print(f"share of its step:         median {statistics.median(shares):.3%}, largest {max(shares):.3%}")
-    print(f"median step: {median['r']:.2f} s with RECAP, {median['p']:.2f} s plain, ratio {median['r'] / median['p']:.2f}")
+    print(
+        f"median step: {median['r']:.2f} s with RECAP, {median['p']:.2f} s plain, ratio {median['r'] / median['p']:.2f}"
+    )
     print(f"(of the plain step, {waiting:.2f} s are generation, which verl looks at every 2 s)")
 
 

@@ -168,15 +168,20 @@ def weighted_advantages(
     # is made.
     advantages = response_mask.to(torch.float32, copy=True)
     if weight_on == "reward":
-        row = group_normalize(_scalar_rewards(values, weights), groups, normalize_std)
+        row = group_normalize(weighted_sum(values, weights), groups, normalize_std)
         return advantages.mul_(row.nan_to_num(0.0))
     factors = objective_factors(~values.isnan(), weights, advantages, loss_agg_mode, objective_mean, batch_rows)
     row = group_normalize(values, groups, normalize_std).nan_to_num(0.0).double() @ factors
     return advantages.mul_(row.float()[:, None])
 
 
-def _scalar_rewards(rewards: Tensor, weights: Weights) -> Tensor:
-    """(batch, 1): the weighted sum over the objectives a row carries, NaN where it carries none."""
+def weighted_sum(rewards: Tensor, weights: Weights) -> Tensor:
+    """(batch, 1): the weighted sum of the rewards a row carries, NaN where it carries none.
+
+    Args:
+        rewards: (batch, K), NaN where an objective does not apply.
+        weights: (K,).
+    """
     weights = _checked_weights(weights, rewards.shape[1], rewards.device)
     # Not a matrix product: its blocking may round equal rows differently, and equal rewards must give exactly 0.
     scalar = (rewards * weights).nansum(dim=1, keepdim=True)

@@ -52,6 +52,8 @@ fi
 
 model=(
   actor_rollout_ref.model.path="$MODEL_PATH"
+  # Recomputing activations costs a third of the update and saves memory that a small model does not need.
+  actor_rollout_ref.model.enable_gradient_checkpointing="${CHECKPOINTING:-false}"
   actor_rollout_ref.actor.optim.lr="$LR"
   actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
   actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16

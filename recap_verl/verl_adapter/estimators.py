@@ -9,14 +9,15 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn, register_adv_est
+from verl.utils.debug import marked_timer
 
-from recap_verl.advantage import group_normalize, objective_factors, weighted_advantages
+from recap_verl.advantage import group_normalize, objective_factors, weighted_advantages, weighted_sum
 
 NAME = "recap"
 # Both mean our group normalisation per objective: verl's "grpo" is the special case of one objective.
@@ -38,6 +39,7 @@ class StepRewards:
         scores: (batch,) sum of verl's own token-level scores before a KL penalty.
         base_estimator: the estimator the user configured, applied to each objective by itself.
         loss_agg_mode, weight_on, objective_mean, normalize_std: see ``recap_verl.advantage``.
+        timing: verl's seconds by name; the estimator adds its own to "recap".
     """
 
     rewards: torch.Tensor
@@ -50,6 +52,7 @@ class StepRewards:
     weight_on: str
     objective_mean: bool
     normalize_std: bool
+    timing: dict[str, float] = field(default_factory=dict)
 
 
 _STEP: ContextVar[StepRewards | None] = ContextVar("recap_step_rewards", default=None)
@@ -83,13 +86,14 @@ def compute_recap_advantage(
         advantages = weighted_advantages(
             token_level_rewards.sum(dim=-1, keepdim=True), [1.0], index, response_mask, normalize_std=normalize_std
         )
-    else:
+        return advantages, advantages
+    with marked_timer("recap", step.timing):
         # Only a KL penalty makes verl's rewards differ from its scores; it is part of every objective's return, as it
         # would be if that objective were trained alone.
         penalty = token_level_rewards.sum(dim=-1) - step.scores
         rewards = step.rewards + penalty[:, None]
         if step.weight_on == "reward":
-            rewards = _weighted_sum(rewards, step.weights)
+            rewards = weighted_sum(rewards, step.weights)
         estimate = _group_normalized if step.base_estimator in GROUP_NORMALIZED else _by_estimator
         advantages = estimate(step, rewards, response_mask, index, config)
     return advantages, advantages
@@ -125,12 +129,6 @@ def _by_estimator(step, rewards, response_mask, index, config) -> torch.Tensor:
         )
         total[carriers] += factor * advantages.float()
     return total * response_mask
-
-
-def _weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(batch, 1): one weighted reward per row, to be estimated as one objective; NaN where a row carries none."""
-    total = (rewards * weights).nansum(dim=1, keepdim=True)
-    return total.masked_fill(rewards.isnan().all(dim=1, keepdim=True), torch.nan)
 
 
 def _factors(step: StepRewards, applies: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:

@@ -117,6 +117,7 @@ class RecapTrainerMixin:
             weight_on=self.config.recap.weight_on,
             objective_mean=self.config.recap.objective_mean,
             normalize_std=self.config.algorithm.get("norm_adv_by_std_in_grpo", True),
+            timing=self.timing_raw,
         )
         with step_rewards(context):
             return super()._compute_advantage(batch, metrics)

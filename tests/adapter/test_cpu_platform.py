@@ -199,17 +199,29 @@ def untouched(monkeypatch):
     return SimpleNamespace(defined=defined, modules=torch_compat.sys.modules)
 
 
-def installed(monkeypatch, **versions):
-    def version(name):
-        if name not in versions:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return versions[name]
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """A function that makes the named packages, and no others, the installed ones: name -> its library's content."""
 
-    monkeypatch.setattr(torch_compat.importlib.metadata, "version", version)
+    def install(**libraries):
+        for package, content in libraries.items():
+            (tmp_path / package / "lib").mkdir(parents=True)
+            (tmp_path / package / "lib" / "_C.so").write_bytes(content)
+
+        def find_spec(name):
+            return SimpleNamespace(submodule_search_locations=[str(tmp_path / name)]) if name in libraries else None
+
+        monkeypatch.setattr(torch_compat.importlib.util, "find_spec", find_spec)
+
+    return install
 
 
-def test_wheels_for_cuda_beside_a_torch_for_cpus(monkeypatch, untouched):
-    installed(monkeypatch, torchvision="0.28.0", torchaudio="2.11.0")
+FOR_CUDA = b"\x7fELF ... libcudart.so.13 ..."
+FOR_CPUS = b"\x7fELF ... libtorch_cpu.so ..."
+
+
+def test_wheels_for_cuda_beside_a_torch_for_cpus(untouched, installed):
+    installed(torchvision=FOR_CUDA, torchaudio=FOR_CUDA)
     torch_compat.register()
     torch_compat.register()
     assert [schema.partition("(")[0] for schema in untouched.defined] == ["nms", "qnms"]
@@ -217,21 +229,21 @@ def test_wheels_for_cuda_beside_a_torch_for_cpus(monkeypatch, untouched):
 
 
 @pytest.mark.parametrize(("attribute", "value"), [("cuda", "12.8"), ("hip", "6.4")])
-def test_nothing_happens_beside_a_torch_for_gpus(monkeypatch, untouched, attribute, value):
+def test_nothing_happens_beside_a_torch_for_gpus(monkeypatch, untouched, installed, attribute, value):
     monkeypatch.setattr(torch.version, attribute, value)
-    installed(monkeypatch, torchvision="0.28.0", torchaudio="2.11.0", torchcodec="0.9")
+    installed(torchvision=FOR_CUDA, torchaudio=FOR_CUDA, torchcodec=FOR_CUDA)
     torch_compat.register()
     assert untouched.defined == [] and untouched.modules == {}
 
 
-def test_builds_for_cpus_are_left_alone(monkeypatch, untouched):
-    installed(monkeypatch, torchvision="0.28.0+cpu", torchcodec="0.9+cpu")
+def test_builds_for_cpus_are_left_alone(untouched, installed):
+    installed(torchvision=FOR_CPUS, torchcodec=FOR_CPUS)
     torch_compat.register()
     assert untouched.defined == [] and untouched.modules == {}
 
 
-def test_a_package_that_is_loaded_stays_loaded(monkeypatch, untouched):
-    installed(monkeypatch, torchaudio="2.11.0")
+def test_a_package_that_is_loaded_stays_loaded(untouched, installed):
+    installed(torchaudio=FOR_CUDA)
     untouched.modules["torchaudio"] = loaded = ModuleType("torchaudio")
     torch_compat.register()
     assert untouched.modules["torchaudio"] is loaded

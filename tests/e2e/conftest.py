@@ -64,9 +64,7 @@ def workspace(tmp_path_factory) -> Workspace:
     for split, count in (("train", 90), ("val", 9)):
         pq.write_table(pa.Table.from_pylist(rows(split, count)), folder / f"{split}.parquet")
     (folder / "domains.yaml").write_text(DOMAINS)
-    return Workspace(
-        *(str(folder / name) for name in ("model", "train.parquet", "val.parquet", "domains.yaml"))
-    )
+    return Workspace(*(str(folder / name) for name in ("model", "train.parquet", "val.parquet", "domains.yaml")))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Entry point ``torch.backends``: torchvision and its kin beside a torch without CUDA.
 
-PyPI's wheels of torchvision, torchaudio and torchcodec are built against CUDA. torch runs this group at the end of
-every ``import torch``, so vLLM's helper processes are covered too. Nothing happens where torch has CUDA or ROCm, or
-beside CPU builds ("+cpu").
+PyPI's Linux wheels of torchvision, torchaudio and torchcodec are built against CUDA. torch runs this group at the end
+of every ``import torch``, so vLLM's helper processes are covered too. Nothing happens where torch has CUDA or ROCm, or
+beside builds that do without them.
 
 - torchvision fails to import with "operator torchvision::nms does not exist", which takes every image processor of
   transformers with it. Nobody here calls that operator or its quantised twin: their schemas are enough.
@@ -10,8 +10,10 @@ beside CPU builds ("+cpu").
   so they are made absent.
 """
 
-import importlib.metadata
+import importlib.util
+import mmap
 import sys
+from pathlib import Path
 
 import torch
 
@@ -34,8 +36,15 @@ def register() -> None:
             sys.modules.setdefault(package, None)
 
 
-def _is_cuda_build(distribution: str) -> bool:
-    try:
-        return "+cpu" not in importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+def _is_cuda_build(package: str) -> bool:
+    """Whether one of the package's libraries names a library of CUDA; its version alone does not tell."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         return False
+    folder = Path(spec.submodule_search_locations[0])
+    return any(_names_cuda(library) for pattern in ("*.so", "lib/*.so") for library in folder.glob(pattern))
+
+
+def _names_cuda(library: Path) -> bool:
+    with open(library, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(name) >= 0 for name in (b"libcudart.so", b"libc10_cuda.so", b"libnvrtc.so"))
