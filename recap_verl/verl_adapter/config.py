@@ -163,13 +163,19 @@ def _check_data(config: DictConfig, domains: Domains) -> None:
 
 def _check_mixture(config: DictConfig, domains: Domains, train: Mapping[str, int]) -> None:
     """Build the sampler on the counts alone, to find a mixture that does not fit the data."""
+    batch, fetched = config.data.train_batch_size, config.data.get("gen_batch_size", None)
+    if fetched and batch % fetched:
+        raise ValueError(
+            f"data.gen_batch_size={fetched} does not divide data.train_batch_size={batch}, so batches could not hold "
+            f"their shares: leave it unset, or choose a divisor"
+        )
     names = list(domains)
     codes = [names.index(domains.of_data_source(source).name) for source in train]
     column = pa.DictionaryArray.from_arrays(np.repeat(np.array(codes, np.int32), list(train.values())), names)
     try:
         ReplaySampler(
             column,
-            batch_size=config.data.train_batch_size,
+            batch_size=batch,
             mixture=build_mixture(config, domains),
             seed=config.recap.seed,
             exhaust=config.recap.exhaust,

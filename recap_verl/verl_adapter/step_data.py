@@ -12,6 +12,8 @@ from recap_verl.domains import Domains
 from recap_verl.verl_adapter.reward_manager import CUTOFFS, ERRORS, OBJECTIVE
 
 PADDING = -1
+# Metrics that add up over the updates of a step.
+COUNTS = ("recap/objective_errors", "recap/symbolic_cutoffs")
 
 
 @dataclass
@@ -116,7 +118,7 @@ class StepData:
 
     def metrics(self) -> dict[str, float]:
         """Rewards and shares per domain, and what went wrong while scoring."""
-        metrics = {"recap/objective_errors": self.errors, "recap/symbolic_cutoffs": self.cutoffs}
+        metrics = dict(zip(COUNTS, (self.errors, self.cutoffs), strict=True))
         rows = [self.final & (self.domain == position) for position in range(len(self.domains))]
         total = max(1, sum(int(of_domain.sum()) for of_domain in rows))
         columns = _columns(self.domains, self.keys)

@@ -25,7 +25,7 @@ from recap_verl.replay import ReplaySampler
 from recap_verl.verl_adapter import checkpoint
 from recap_verl.verl_adapter.config import build_domains, build_mixture, build_scheduler
 from recap_verl.verl_adapter.estimators import NAME, StepRewards, step_rewards
-from recap_verl.verl_adapter.step_data import StepData
+from recap_verl.verl_adapter.step_data import COUNTS, StepData
 
 logger = logging.getLogger(__name__)
 logger.setLevel(os.getenv("VERL_LOGGING_LEVEL", "INFO"))
@@ -145,12 +145,13 @@ class RecapTrainerMixin:
         """
         self._step_metrics = {}
         batch = super().step(metrics, timing_raw)
-        metrics.update({name: sum(values) / len(values) for name, values in self._step_metrics.items()})
+        for name, values in self._step_metrics.items():
+            metrics[name] = sum(values) if name in COUNTS else sum(values) / len(values)
         metrics.update(self.scheduler.metrics())
         return batch
 
     def _collect(self, metrics: dict[str, float]) -> None:
-        """Keep one update's metrics; a step of several updates logs their mean."""
+        """Keep one update's metrics; a step of several updates logs their mean, or their sum for counts."""
         for name, value in metrics.items():
             self._step_metrics.setdefault(name, []).append(value)
 

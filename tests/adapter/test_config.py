@@ -26,9 +26,9 @@ DOMAINS = {
 }
 
 
-def composed(name: str):
+def composed(name: str, *overrides: str):
     with hydra.initialize_config_dir(CONFIGS, version_base=None):
-        return hydra.compose(name, overrides=["hydra.searchpath=[pkg://verl.trainer.config]"])
+        return hydra.compose(name, overrides=["hydra.searchpath=[pkg://verl.trainer.config]", *overrides])
 
 
 def row(source: str, index: int) -> dict:
@@ -148,6 +148,29 @@ def test_target_only_trains_the_targets(config):
     prepare_config(config)
 
 
+BASELINES = sorted(path.stem for path in Path(CONFIGS, "baseline").glob("*.yaml"))
+
+
+def test_every_baseline_is_documented():
+    page = Path(recap_verl.__path__[0]).parent / "docs" / "baselines.md"
+    named = [line.split("`")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert sorted(named) == BASELINES
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_is_a_run_that_can_start(config, name):
+    baseline = composed("recap_trainer", f"+baseline={name}")
+    for key in ("data", "algorithm.adv_estimator", "trainer.default_local_dir", "recap.domains"):
+        change(baseline, **{key: OmegaConf.select(config, key)})
+    change(baseline, **{"actor_rollout_ref.rollout.n": 4})
+    prepare_config(baseline)
+    assert (baseline.recap, baseline.actor_rollout_ref.actor) != (config.recap, config.actor_rollout_ref.actor)
+    if name == "reasoning_only":
+        assert build_mixture(baseline, build_domains(baseline)) == {"math": 1.0, "ocr": 0.0}
+    if name == "lwf":
+        assert baseline.actor_rollout_ref.actor.use_kl_loss and baseline.actor_rollout_ref.actor.kl_loss_coef == 0.01
+
+
 def test_static_priors_reach_the_scheduler(config):
     domains = copy.deepcopy(DOMAINS)
     domains["ocr"]["objectives"] = {"exact_match": {"weight": 4.0}}
@@ -190,6 +213,11 @@ REFUSED = {
         "give it more rows or a smaller share",
     ),
     "batch of none": ({"data.train_batch_size": 0}, "data.train_batch_size", "batch_size must be 1 to"),
+    "part of a batch at a time": (
+        {"data.gen_batch_size": 3},
+        "data.gen_batch_size=3 does not divide data.train_batch_size=4",
+        "choose a divisor",
+    ),
     "weight_on": ({"recap.weight_on": "loss"}, "recap.weight_on must be one of", "advantage, reward"),
     "exhaust": ({"recap.exhaust": "wrap"}, "recap.exhaust must be one of", "reshuffle, stop"),
     "resume": ({"recap.resume": "always"}, "recap.resume must be one of", "strict, fresh"),

@@ -63,7 +63,7 @@ def test_disabled_recap_is_plain_verl(launch, tmp_path, workspace):
 
 
 def test_lost_rollouts_and_failing_objectives_are_survived_and_counted(launch, tmp_path):
-    """Four of six prompt groups of a step are lost or padded at times; one objective fails on two of three rows."""
+    """Every fifth prompt is lost, so its step is filled up with padding rows; one objective fails on most rows."""
     agents = tmp_path / "agents.yaml"
     agents.write_text("- name: flaky_agent\n  _target_: toy_agent.FlakyAgentLoop\n")
     run = launch(
@@ -77,7 +77,7 @@ def test_lost_rollouts_and_failing_objectives_are_survived_and_counted(launch, t
         tmp_path,
     )
     assert run.returncode == 0, run.log[-3000:]
-    assert sum(run.metrics[step].get("training/rollout_failure/evicted_samples", 0) for step in (1, 2, 3)) > 0
+    assert any(run.metrics[step]["recap/share/a"] != 1 / 3 for step in (1, 2, 3)), "no group was lost"
     assert sum(run.metrics[step]["recap/objective_errors"] for step in (1, 2, 3)) > 0
     values = [run.metrics[s]["recap/reward/c/faulty"] for s in (1, 2, 3) if "recap/reward/c/faulty" in run.metrics[s]]
     assert values and set(values) == {0.5}
@@ -115,6 +115,8 @@ def test_critic_and_two_data_parallel_ranks(launch, tmp_path):
             "critic.ppo_micro_batch_size_per_gpu=12",
             "critic.ppo_mini_batch_size=6",
             "trainer.n_gpus_per_node=2",
+            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=12",
+            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=12",
             "trainer.total_training_steps=2",
             "trainer.val_before_train=false",
         ],

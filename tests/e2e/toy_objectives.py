@@ -7,7 +7,8 @@ def letters(response: str, ground_truth, extra_info: dict) -> float:
 
 
 def faulty(response: str, ground_truth, extra_info: dict) -> float:
-    """Raises on every third row, is not a number on every other third."""
-    if extra_info["index"] % 3 == 0:
+    """Raises on a third of its domain's rows, is not a number on another third."""
+    case = extra_info["index"] // 3 % 3
+    if case == 0:
         raise RuntimeError("this objective is broken")
-    return float("nan") if extra_info["index"] % 3 == 1 else 0.5
+    return float("nan") if case == 1 else 0.5
