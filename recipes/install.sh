@@ -31,4 +31,9 @@ if [[ $backend == cpu ]]; then
   "$venv/bin/python" -m pip install --quiet torch==2.13.0 ${TORCH_ARGS:-}
 fi
 "$venv/bin/python" -m pip install --quiet -e ".[$extras]"
+if [[ $backend == gpu ]] && ! "$venv/bin/python" -c 'import flash_attn' 2>/dev/null; then
+  # Builds against the torch that is installed now; without it verl runs on sdpa.
+  "$venv/bin/python" -m pip install --quiet --no-build-isolation 'flash-attn>=2.8,<2.9' ||
+    echo "flash-attn could not be installed; set attn_implementation=sdpa and use_remove_padding=false" >&2
+fi
 echo "$wanted" >"$stamp"

@@ -66,6 +66,12 @@ model=(
 if grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && ! command -v nvidia-smi >/dev/null; then
   model+=(actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=bf16)
 fi
+if ! "$python" -c 'import flash_attn' 2>/dev/null; then
+  model+=(
+    ++actor_rollout_ref.model.override_config.attn_implementation=sdpa
+    actor_rollout_ref.model.use_remove_padding=false
+  )
+fi
 data_options=(
   data.train_files="$data/train.parquet"
   data.val_files="$data/val.parquet"
