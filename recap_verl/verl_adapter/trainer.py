@@ -169,7 +169,8 @@ class RecapTrainerMixin:
 
     def fit(self, agent_loop_manager):
         """verl's loop; the metrics file of an earlier start of this run is kept beside the new one."""
-        _keep_old_metrics()
+        if "file" in self.config.trainer.logger:
+            _keep(_metrics_file(self.config))
         super().fit(agent_loop_manager)
 
     # --------------------------------------------------------------- checkpoint
@@ -225,12 +226,18 @@ def _digest(state: dict) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _keep_old_metrics() -> None:
+def _metrics_file(config: DictConfig) -> Path:
+    """Where verl's file logger is going to write (verl 0.9.1, ``utils/tracking.py:FileLogger``)."""
+    if path := os.environ.get("VERL_FILE_LOGGER_PATH"):
+        return Path(path)
+    root = Path(os.environ.get("VERL_FILE_LOGGER_ROOT", ".")).expanduser()
+    return root / config.trainer.project_name / f"{config.trainer.experiment_name}.jsonl"
+
+
+def _keep(path: Path) -> None:
     """verl's file logger truncates its file: move what an interrupted run left to ``<name>.<k>.jsonl``."""
-    path = os.environ.get("VERL_FILE_LOGGER_PATH")
-    if path is None or not os.path.exists(path) or os.path.getsize(path) == 0:
+    if not path.exists() or path.stat().st_size == 0:
         return
-    path = Path(path)
     k = 1
     while (kept := path.with_name(f"{path.stem}.{k}{path.suffix}")).exists():
         k += 1
