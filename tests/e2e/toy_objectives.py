@@ -7,8 +7,8 @@ def letters(response: str, ground_truth, extra_info: dict) -> float:
 
 
 def faulty(response: str, ground_truth, extra_info: dict) -> float:
-    """Raises on a third of its domain's rows, is not a number on another third."""
-    case = extra_info["index"] // 3 % 3
+    """Raises on a quarter of its domain's rows, is not a number on another quarter."""
+    case = extra_info["index"] // 3 % 4
     if case == 0:
         raise RuntimeError("this objective is broken")
     return float("nan") if case == 1 else 0.5
