@@ -158,8 +158,8 @@ class RecapTrainerMixin:
     def _validate(self) -> dict[str, float]:
         """verl's validation plus ``recap/retention/<data_source>``: the score minus the score before training."""
         metrics = super()._validate()
-        scores = {source: score for source in self.domains.data_sources if (score := _score(metrics, source))}
-        scores = {source: float(metrics[key]) for source, key in scores.items()}
+        names = {source: _score_name(metrics, source) for source in self.domains.data_sources}
+        scores = {source: float(metrics[name]) for source, name in names.items() if name is not None}
         if self.global_steps == 0:
             self._baseline = scores
         for source, before in self._baseline.items():
@@ -210,7 +210,7 @@ class RecapTrainerMixin:
             print(f"recap: restored the state of step {self.global_steps}, {_digest(state)}", flush=True)
 
 
-def _score(metrics: dict[str, float], data_source: str) -> str | None:
+def _score_name(metrics: dict[str, float], data_source: str) -> str | None:
     """The validation metric that holds a data source's main score (``val-core/<source>/acc/mean@N``)."""
     prefix = f"val-core/{data_source}/acc/mean@"
     return next((name for name in metrics if name.startswith(prefix)), None)

@@ -64,5 +64,5 @@ def test_retention_needs_the_main_score_of_the_very_data_source():
         "val-core/toy/a/acc/best@4/mean": 0.9,
         "val-core/toy/a/acc/mean@4": 0.2,
     }
-    assert trainer._score(metrics, "toy/a") == "val-core/toy/a/acc/mean@4"
-    assert trainer._score(metrics, "toy/b") is None
+    assert trainer._score_name(metrics, "toy/a") == "val-core/toy/a/acc/mean@4"
+    assert trainer._score_name(metrics, "toy/b") is None
