@@ -63,7 +63,7 @@ def test_disabled_recap_is_plain_verl(launch, tmp_path, workspace):
 
 
 def test_lost_rollouts_and_failing_objectives_are_survived_and_counted(launch, tmp_path):
-    """Every fifth prompt is lost, so its step is filled up with padding rows; one objective fails on half of its rows."""
+    """Every fifth prompt is lost, so its step is filled up with padding rows; one objective fails on half its rows."""
     agents = tmp_path / "agents.yaml"
     agents.write_text("- name: flaky_agent\n  _target_: toy_agent.FlakyAgentLoop\n")
     run = launch(
