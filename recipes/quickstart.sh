@@ -11,11 +11,11 @@ cd "$(dirname "$0")/.."
 # ---- user-adjustable -------------------------------------------------------------------------------------------
 STEPS=${STEPS:-20}                  # training steps
 PROMPTS=${PROMPTS:-6}               # prompts a step, over all domains
-ROLLOUTS=${ROLLOUTS:-8}             # responses to each
+ROLLOUTS=${ROLLOUTS:-6}             # responses to each
 MIXTURE=${MIXTURE:-uniform}         # uniform | proportional | target_only | coreset | {name:share,...}
 PRESET=${PRESET:-recap}             # recap | paper | release | dwa | static | uniform
 WINDOW=${WINDOW:-4}                 # short, so that the weights act within 20 steps (the paper: 10)
-TEMPERATURE=${TEMPERATURE:-0.5}     # the paper's 5 keeps the weights within a few per cent of 1
+TEMPERATURE=${TEMPERATURE:-2}         # with so few rollouts lower ones follow noise; the paper's 5 hardly acts
 LR=${LR:-1e-5}
 TASKS=${TASKS:-}                    # the first is the target; names of `python -m data_prep quickstart --help`, or of
 DATA=${DATA:-quickstart}            # reasoning-gym with DATA=reasoning-gym (for larger models)
@@ -56,8 +56,9 @@ model=(
   actor_rollout_ref.model.enable_gradient_checkpointing="${CHECKPOINTING:-false}"
   actor_rollout_ref.actor.optim.lr="$LR"
   actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
-  actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16
-  actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=16
+  # Micro-batches by tokens, so that any PROMPTS and ROLLOUTS fit.
+  actor_rollout_ref.actor.use_dynamic_bsz=true
+  actor_rollout_ref.actor.ppo_max_token_len_per_gpu="${MAX_TOKENS:-2048}"
   actor_rollout_ref.rollout.n="$ROLLOUTS"
   actor_rollout_ref.rollout.name=vllm
   actor_rollout_ref.rollout.tensor_model_parallel_size=1
