@@ -25,19 +25,24 @@ def curves(metrics: Metrics) -> dict[str, dict[str, str]]:
 
 
 def write_plots(metrics: Metrics, path: Path) -> None:
-    """Write one panel per kind of curve to `path` (PNG), without a display and without pyplot's global state."""
+    """Write one panel per kind of curve to `path` (PNG), without a display and without pyplot's global state.
+
+    A label has one colour in all panels, and legends stand below them, where they hide no curve.
+    """
     panels = curves(metrics)
-    figure = Figure(figsize=(5.5 * len(panels), 4.2), layout="constrained")
+    labels = list(dict.fromkeys(label for named in panels.values() for label in named))
+    colour_of = {label: f"C{number}" for number, label in enumerate(labels)}
+    figure = Figure(figsize=(5.5 * len(panels), 4.2 + 0.2 * max(map(len, panels.values()))), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, named) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        _draw(axes, title, {label: metrics.series(name) for label, name in named.items()})
+        for label, name in named.items():
+            axes.plot(*metrics.series(name), marker="o", markersize=3, label=label, color=colour_of[label])
+        _label(axes, title)
     figure.savefig(path, dpi=120)
 
 
-def _draw(axes: Axes, title: str, series: dict[str, tuple[list[int], list[float]]]) -> None:
-    for label, (steps, values) in series.items():
-        axes.plot(steps, values, marker="o", markersize=3, label=label)
+def _label(axes: Axes, title: str) -> None:
     axes.set(title=title, xlabel="step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13))
