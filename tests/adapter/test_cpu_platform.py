@@ -192,7 +192,7 @@ def untouched(monkeypatch):
         def define(self, schema):
             defined.append(schema)
 
-    monkeypatch.setattr(torch.library, "Library", Library)
+    monkeypatch.setattr(torch_compat.torch_library, "Library", Library)
     monkeypatch.setattr(torch_compat, "sys", SimpleNamespace(modules={}))
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.version, "hip", None)

@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import library as torch_library
 
 _MADE_ABSENT = ("torchaudio", "torchcodec")
 _SCHEMAS = ("nms", "qnms")
-_LIBRARIES: list = []  # A torch.library.Library takes its schemas back when it is collected.
+_LIBRARIES: list = []  # A Library takes its schemas back when it is collected.
 
 
 def register() -> None:
@@ -27,10 +28,10 @@ def register() -> None:
     if torch.version.cuda is not None or torch.version.hip is not None:
         return
     if _is_cuda_build("torchvision") and not _LIBRARIES:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        operators = torch_library.Library("torchvision", "FRAGMENT")
         for name in _SCHEMAS:
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _LIBRARIES.append(library)
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _LIBRARIES.append(operators)
     for package in _MADE_ABSENT:
         if _is_cuda_build(package):
             sys.modules.setdefault(package, None)
