@@ -14,6 +14,7 @@ from verl.utils.config import validate_config
 from verl.utils.device import auto_set_device, get_device_name
 
 from recap_verl.verl_adapter.config import prepare_config
+from recap_verl.verl_adapter.cpu.compat import forget_visible_gpus
 from recap_verl.verl_adapter.task_runner import RecapTaskRunner
 
 VERL_CONFIGS = "pkg://verl.trainer.config"
@@ -46,6 +47,8 @@ def _exit(message: str) -> None:
 
 
 def _run(config: DictConfig, task_runner_class) -> None:
+    if get_device_name() == "cpu":
+        forget_visible_gpus()
     validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     verl_main_ppo.run_ppo(config, task_runner_class=task_runner_class)
 

