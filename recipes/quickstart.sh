@@ -15,17 +15,26 @@ ROLLOUTS=${ROLLOUTS:-6}             # responses to each
 MIXTURE=${MIXTURE:-uniform}         # uniform | proportional | target_only | coreset | {name:share,...}
 PRESET=${PRESET:-recap}             # recap | paper | release | dwa | static | uniform
 WINDOW=${WINDOW:-4}                 # short, so that the weights act within 20 steps (the paper: 10)
-TEMPERATURE=${TEMPERATURE:-2}         # with so few rollouts lower ones follow noise; the paper's 5 hardly acts
+TEMPERATURE=${TEMPERATURE:-2}       # with so few rollouts lower ones follow noise; the paper's 5 hardly acts
 LR=${LR:-1e-5}
-TASKS=${TASKS:-}                    # the first is the target; names of `python -m data_prep quickstart --help`, or of
-DATA=${DATA:-quickstart}            # reasoning-gym with DATA=reasoning-gym (for larger models)
+TASKS=${TASKS:-}                    # the first is the target; `python -m data_prep list` shows them, and names with
+                                    # the prefix reasoning_gym/ are reasoning-gym's (for larger models)
 MODEL_PATH=${MODEL_PATH:-}          # a folder or hub name; default SmolLM2-135M-Instruct out of a PyPI wheel
 VENV=${VENV:-.venv}
+MAX_PROMPT=${MAX_PROMPT:-}          # tokens; default 256, for reasoning-gym 1024
+MAX_RESPONSE=${MAX_RESPONSE:-}      # tokens; default 16, for reasoning-gym 512
 WORK=${WORK:-.quickstart}
+# ----------------------------------------------------------------------------------------------------------------
+
+DATA=quickstart
+if [[ $TASKS == reasoning_gym/* ]]; then
+  DATA=reasoning-gym
+  TASKS=${TASKS//reasoning_gym\//}
+  MAX_PROMPT=${MAX_PROMPT:-1024} MAX_RESPONSE=${MAX_RESPONSE:-512}
+fi
 # Everything that changes the run is in its name, so that other settings never resume this one's checkpoint.
 settings=$(printf '%s\n' "$STEPS $PROMPTS $ROLLOUTS $WINDOW $TEMPERATURE $LR $TASKS $MODEL_PATH" "$@" | cksum | cut -d' ' -f1)
 RUN=${RUN:-$DATA-$PRESET-$MIXTURE-$settings}
-# ----------------------------------------------------------------------------------------------------------------
 
 say() { printf '\n== %s\n' "$*"; }
 run_dir=$WORK/runs/${RUN//[^A-Za-z0-9._-]/_}
@@ -34,7 +43,7 @@ mkdir -p "$run_dir"
 say "Environment: $VENV"
 extras=()
 if [[ $DATA == reasoning-gym ]]; then extras=(reasoning-gym); fi
-bash recipes/install.sh "$VENV" "${extras[@]}"
+bash recipes/install.sh "$VENV" ${extras[@]+"${extras[@]}"}
 python=$VENV/bin/python
 
 # Nothing is fetched from a hub unless a hub name is asked for.
