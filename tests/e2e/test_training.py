@@ -15,10 +15,14 @@ def test_recap_trains_and_reports(launch, tmp_path):
             "trainer.total_training_steps=16",
             "trainer.test_freq=16",
             "actor_rollout_ref.actor.optim.lr=1e-2",
-            "trainer.logger=[console,file,tensorboard]",
+            "trainer.logger=[console,file,tensorboard,wandb]",
         ],
         tmp_path,
-        env={"TENSORBOARD_DIR": str(tmp_path / "tensorboard")},
+        env={
+            "TENSORBOARD_DIR": str(tmp_path / "tensorboard"),
+            "WANDB_MODE": "offline",
+            "WANDB_DIR": str(tmp_path),
+        },
     )
     assert run.returncode == 0, run.log[-3000:]
     assert sorted(run.metrics) == list(range(17))
@@ -41,8 +45,10 @@ def test_recap_trains_and_reports(launch, tmp_path):
     # Letters are rewarded in two of three domains, at a high learning rate: the model learns to write them.
     learned = [run.metrics[step]["recap/reward/a/letters"] for step in range(1, 17)]
     assert sum(learned[-4:]) > sum(learned[:4]), learned
+    # Every logger that verl writes to has them.
     assert "recap/weight/letters" in run.log
-    assert list((tmp_path / "tensorboard").rglob("events.*"))
+    for written in ("tensorboard/**/events.*", "wandb/**/*.wandb"):
+        assert any(b"recap/weight/letters" in file.read_bytes() for file in tmp_path.glob(written)), written
 
 
 def test_disabled_recap_is_plain_verl(launch, tmp_path, workspace):
