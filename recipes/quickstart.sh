@@ -62,7 +62,7 @@ fi
 
 model=(
   actor_rollout_ref.model.path="$MODEL_PATH"
-  # Recomputing activations costs a third of the update and saves memory that a small model does not need.
+  # Recomputing activations saves memory that a small model does not need.
   actor_rollout_ref.model.enable_gradient_checkpointing="${CHECKPOINTING:-false}"
   actor_rollout_ref.actor.optim.lr="$LR"
   actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
@@ -73,7 +73,7 @@ model=(
   actor_rollout_ref.rollout.name=vllm
   actor_rollout_ref.rollout.tensor_model_parallel_size=1
 )
-# CPUs with bfloat16 units compute in it three times as fast; the weights stay in float32.
+# CPUs with bfloat16 units are faster in it (1.8 times, measured on SmolLM2); the weights stay in float32.
 if grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && ! command -v nvidia-smi >/dev/null; then
   model+=(actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=bf16)
 fi

@@ -99,24 +99,15 @@ def test_a_state_that_is_no_json_leaves_the_old_one(tmp_path):
     assert os.listdir(tmp_path) == [checkpoint.FILE]
 
 
-@pytest.fixture
-def full_disk(tmp_path):
-    """A file system of 64 KiB."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("a file system of its own can only be mounted by root")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def test_a_disk_that_is_really_full(full_disk):
-    checkpoint.write_state(full_disk, state(3))
-    (full_disk / "others").write_bytes(bytes(40 * 1024))
+def test_a_disk_that_is_really_full(tmp_path):
+    checkpoint.write_state(tmp_path, state(3))
+    # The kernel answers every write to this device as it does on a full disk.
+    (tmp_path / f".{checkpoint.FILE}.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device; free some space") as error:
-        checkpoint.write_state(full_disk, {**state(6), "baseline": {f"source {i}": 0.5 for i in range(4000)}})
+        checkpoint.write_state(tmp_path, state(6))
     assert error.value.errno == errno.ENOSPC
-    assert checkpoint.read_state(full_disk)["global_step"] == 3
-    assert sorted(os.listdir(full_disk)) == ["others", checkpoint.FILE]
+    assert checkpoint.read_state(tmp_path)["global_step"] == 3
+    assert os.listdir(tmp_path) == [checkpoint.FILE]
 
 
 KILLED_WHILE_WRITING = """

@@ -249,7 +249,6 @@ def test_a_package_that_is_loaded_stays_loaded(untouched, installed):
     assert untouched.modules["torchaudio"] is loaded
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
 def test_torchvision_can_be_imported():
     from torchvision.transforms import functional
 
