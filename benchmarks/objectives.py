@@ -3,6 +3,7 @@
 Run: python benchmarks/objectives.py
 """
 
+import json
 import time
 
 from recap_verl.objectives import get_objective, symbolic_equal
@@ -19,6 +20,14 @@ SYMBOLIC = [
     (r"\{1,2\}", "2, 1"),
 ]
 
+BOXES = [{"bbox_2d": [x, 40, x + 60, 120], "label": "cat"} for x in range(0, 800, 80)]
+IMAGE = {"metadata": json.dumps({"orig_w": 1280, "orig_h": 853})}
+CHOICES = ["a red fish", "a blue bird", "a green tree", "none of these"]
+PEOPLE = json.dumps(
+    ["soup", "Soup.", "soup can", "a can", "soup", "the soup", "can", "campbell's", "soup", "unanswerable"]
+)
+OCR_FIELDS = {"company": "OLD TOWN KOPITIAM", "date": "2024/9/27", "total": "30.00"}
+
 
 def rate(score, seconds: float = 1.0) -> float:
     """Calls of `score(i)` per second."""
@@ -28,6 +37,42 @@ def rate(score, seconds: float = 1.0) -> float:
             score(index)
         calls += 50
     return calls / elapsed
+
+
+def metrics() -> dict:
+    """The metrics of the paper's data sets, each on a right answer of the usual length."""
+
+    def case(name, answer, truth, row=None, **options):
+        objective, response, row = get_objective(name, **options), REASONED.format(answer), row or {}
+        return lambda i: objective(response, truth, row)
+
+    def asked(kind, **row):
+        return {"metadata": json.dumps({"type": kind, **row})}
+
+    boxes, page = json.dumps(BOXES), "a line of text that was read off a page, " * 5
+    words = json.dumps([[*box["bbox_2d"], box["label"]] for box in BOXES])
+    spots = asked("text spotting en", bbox_list=[box["bbox_2d"] for box in BOXES], content=["cat"] * len(BOXES))
+    choice, mathvista_choice = {"choices": CHOICES}, {"question_type": "multi_choice", "choices": CHOICES}
+    return {
+        "iou": case("iou", "[100, 50, 300, 400]", "[100, 50, 300, 380]"),
+        "iou, rescaled": case("iou", "[100, 50, 300, 400]", "[100, 50, 300, 380]", IMAGE, frame="resized"),
+        "detection, 10 boxes": case("detection", boxes, boxes),
+        "anls, a few words": case("anls", "old town kopitiam", '["OLD TOWN KOPITAM"]'),
+        "anls, 200 characters": case("anls", page, page.upper()),
+        "relaxed_accuracy": case("relaxed_accuracy", "12.4", "12.5"),
+        "vqa_accuracy": case("vqa_accuracy", "a soup can", PEOPLE),
+        "multiple_choice": case("multiple_choice", "B. a blue bird", "B"),
+        "mmmu, multiple choice": case("mmmu", "The answer is (B).", "B", choice),
+        "mmmu, open": case("mmmu", "So the total is 1,250.5 dollars.", "1250.5"),
+        "mathvista, multiple choice": case("mathvista", "blue bird", "a blue bird", mathvista_choice),
+        "mathvista, float": case("mathvista", "1.449", "1.45", {"answer_type": "float", "precision": 2}),
+        "ocrbench_v2, question": case("ocrbench_v2", "It says open.", '["open"]', asked("text recognition en")),
+        "ocrbench_v2, fields": case(
+            "ocrbench_v2", json.dumps(OCR_FIELDS), OCR_FIELDS, asked("key information extraction en")
+        ),
+        "ocrbench_v2, grounding": case("ocrbench_v2", "[1, 2, 3, 4]", "[1, 2, 3, 4]", asked("text grounding en")),
+        "ocrbench_v2, spotting, 10 words": case("ocrbench_v2", words, "[]", spots),
+    }
 
 
 def main() -> None:
@@ -52,6 +97,7 @@ def main() -> None:
         "answer_format": lambda i: answer_only("<answer>[1, 2, 3, 4]</answer>", None, {}),
         "exact_match": lambda i: exact(right, '["12", "twelve"]', {}),
     }
+    cases.update(metrics())
     print(f"{'objective':32}{'scores/s':>12}")
     for name, score in cases.items():
         print(f"{name:32}{rate(score):>12,.0f}")

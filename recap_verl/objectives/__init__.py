@@ -2,12 +2,25 @@
 
     get_objective("accuracy", timeout=1.0)(response, ground_truth, extra_info) -> float
 
-Built in are accuracy, think_format, answer_format and exact_match; `register_objective` adds another, and
-`get_objective("package.module:function")` takes any function by path. The built-in ones are total: any text gives a
-value in range within bounded time.
+Built in are accuracy, think_format, answer_format and exact_match, and the metrics of the paper's data sets
+(docs/objectives.md); `register_objective` adds another, and `get_objective("package.module:function")` takes any
+function by path. The built-in ones are total: any text gives a value in range within bounded time.
 """
 
-from recap_verl.objectives import accuracy, exact_match, formats  # noqa: F401  importing registers them
+from recap_verl.objectives import (  # noqa: F401  importing registers them
+    accuracy,
+    anls,
+    detection,
+    exact_match,
+    formats,
+    iou,
+    mathvista,
+    mmmu,
+    multiple_choice,
+    ocrbench_v2,
+    relaxed_accuracy,
+    vqa_accuracy,
+)
 from recap_verl.objectives.bounded import symbolic_equal
 from recap_verl.objectives.events import collect_events, count_event
 from recap_verl.objectives.registry import (
