@@ -1,10 +1,43 @@
-"""Converters from data sets to verl parquet files; see `python -m data_prep list`.
+'''Data sets as verl parquet files: converters, the one writer, and a checker; see `python -m data_prep list`.
 
-A converter is one module with `DEFAULT_TASKS`, `OBJECTIVES` (of each task's domain), `data_source(task)` and
-`rows(split, tasks, seed, limit)`, named in `CONVERTERS`. The first line of its docstring is what the list shows.
-"""
+A data set is a file `data_prep/sets/<name>.py` that says how one row of the source becomes one verl row:
 
-CONVERTERS = {
-    "quickstart": "data_prep.text_tasks",
-    "reasoning-gym": "data_prep.reasoning_gym",
-}
+    """Example VQA (arXiv 0000.00000)."""
+
+    from data_prep.dataset import Dataset, Example, SourceRow
+    from data_prep.errors import Skip
+    from data_prep.options import letter_at, lettered, parse_list
+    from data_prep.rows import MARK
+
+
+    def convert(row: SourceRow) -> Example:
+        if row["image"] is None:
+            raise Skip("no image")
+        choices = parse_list(row["options"])
+        return Example(
+            text=f"{MARK}{row['question']}\\n{lettered(choices)}",
+            images=[row["image"]],
+            answer=letter_at(row["answer"], choices),
+            reply="letter",
+            question=row["question"],
+            metadata={"choices": choices},
+        )
+
+
+    DATASET = Dataset(
+        name="example",
+        summary="questions about pictures",
+        role="general",
+        licence="CC BY 4.0",
+        hub="owner/example",
+        splits={"train": "train", "val": "validation"},
+        objectives={"accuracy": {}},
+        convert=convert,
+    )
+
+Everything else is shared: where rows come from (`source`), images, prompts, processes, the file (`conversion`).
+A converter that makes several rows of one returns or yields them, and `Skip`s among them. `row["x"]` is a column the
+source must have, `row.get("x")` one it may have. A row whose values cannot be used is skipped, counted by reason and
+listed beside the output; nothing is lost silently. Values of a source are data: no converter evaluates them or opens
+the files they name.
+'''

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
+from data_prep.errors import DataError
 from data_prep.rows import make_row, split_of
 from recap_verl.objectives import last_answer
 
@@ -56,7 +57,7 @@ def _entry_score(task: str, answer: str, entry: dict) -> float:
 def rows(split: str, tasks: Sequence[str], seed: int, limit: int) -> Iterator[dict]:
     """Rows of the named tasks, one task after the other, `limit` of each (fewer where a task has not as many).
 
-    Raises ValueError for a task that reasoning-gym does not know, and for one whose right answers do not survive
+    Raises DataError for a task that reasoning-gym does not know, and for one whose right answers do not survive
     the way through a parquet file.
     """
     index = itertools.count()
@@ -80,7 +81,7 @@ def _entries(task: str, split: str, seed: int, limit: int) -> Iterator[dict]:
     try:
         generated = _package().create_dataset(task, seed=seed, size=limit * DRAWS_PER_ROW)
     except (ValueError, AssertionError) as error:
-        raise ValueError(f"reasoning-gym cannot make the task '{task}': {error}") from error
+        raise DataError(f"reasoning-gym cannot make the task '{task}': {error}") from error
     seen = set()
     for entry in generated:
         question = entry["question"]
@@ -91,7 +92,7 @@ def _entries(task: str, split: str, seed: int, limit: int) -> Iterator[dict]:
         answer = entry["answer"]
         # Some scorers compare tuples and arrays, which JSON turns into lists: every model would score 0 there.
         if answer is not None and _entry_score(task, str(answer), stored) < 1:
-            raise ValueError(
+            raise DataError(
                 f"reasoning-gym's scorer for '{task}' rejects its own answer when stored as JSON: leave it out"
             )
         yield stored

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 SPLITS = ("train", "val", "test")
+MARK = "<image>"
 
 
 def make_row(
@@ -12,31 +14,40 @@ def make_row(
     data_source: str,
     prompt: list[dict[str, str]],
     ability: str,
-    answer: str,
+    answer: Any,
     question: str,
     split: str,
     index: int,
+    images: Sequence[bytes] = (),
+    image_sizes: Sequence[dict[str, int]] = (),
     metadata: Any = None,
 ) -> dict:
-    """A row of verl 0.9.1's contract (verl/utils/dataset/rl_dataset.py) with text only.
+    """A row of verl 0.9.1's contract (verl/utils/dataset/rl_dataset.py).
 
     Args:
-        prompt: chat turns, each `{"role": ..., "content": ...}`, the last one the user's.
+        prompt: chat turns, each `{"role": ..., "content": ...}`, the last one the user's, with one `<image>` for each
+            image.
         answer: what counts as right; kept as JSON, so that files with other kinds of truths can be concatenated.
         index: number of the row within its file.
+        images: encoded files. Text rows have an empty list: verl takes that and null alike for "no images", but a
+            null among the bytes crashes it.
+        image_sizes: for each image `{width, height, original_width, original_height}` in pixels, as stored here and
+            as it was in the source.
         metadata: anything more that an objective needs, JSON-encoded into `extra_info["metadata"]`; a struct would
             have other fields in every data set.
     """
     return {
         "data_source": data_source,
         "prompt": prompt,
+        "images": [{"bytes": image, "path": None} for image in images],
         "ability": ability,
-        "reward_model": {"style": "rule", "ground_truth": json.dumps(answer)},
+        "reward_model": {"style": "rule", "ground_truth": json.dumps(answer, allow_nan=False)},
         "extra_info": {
             "split": split,
             "index": index,
             "question": question,
-            "answer": answer,
+            "answer": answer if isinstance(answer, str) else json.dumps(answer),
+            "image_sizes": list(image_sizes),
             "metadata": None if metadata is None else json.dumps(metadata),
         },
     }

@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from data_prep.errors import DataError
 from data_prep.rows import make_row, split_of
 from data_prep.vocabulary import CAPITALS, WORDS
 
@@ -50,7 +51,7 @@ def text_task(name: str, *, ability: str, instruction: str) -> Callable[[Callabl
 
     def register(questions: Callable[[], Questions]) -> Callable[[], Questions]:
         if name in TEXT_TASKS:
-            raise ValueError(f"text task '{name}' is registered already: choose another name")
+            raise DataError(f"text task '{name}' is registered already: choose another name")
         TEXT_TASKS[name] = TextTask(name, ability, instruction, questions)
         return questions
 
@@ -119,10 +120,10 @@ def chat_prompt(instruction: str, examples: Questions, question: str) -> list[di
 def rows(split: str, tasks: Sequence[str], seed: int, limit: int) -> Iterator[dict]:
     """Rows of the named tasks, one task after the other, at most `limit` of each in an order drawn from `seed`.
 
-    ValueError for a task that is not registered.
+    DataError for a task that is not registered.
     """
     if unknown := [name for name in tasks if name not in TEXT_TASKS]:
-        raise ValueError(f"unknown text task '{unknown[0]}': choose from {', '.join(TEXT_TASKS)}")
+        raise DataError(f"unknown text task '{unknown[0]}': choose from {', '.join(TEXT_TASKS)}")
     index = itertools.count()
     for name in tasks:
         task = TEXT_TASKS[name]

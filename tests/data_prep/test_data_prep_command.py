@@ -5,8 +5,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from data_prep import CONVERTERS
 from data_prep.__main__ import app
+from data_prep.commands.generate import GENERATED
+from data_prep.dataset import all_datasets
 from recap_verl.domains import Domains
 
 
@@ -16,7 +17,8 @@ def invoke(*arguments):
 
 def test_list_names_every_converter():
     output = invoke("list").output
-    assert all(name in output for name in CONVERTERS)
+    assert all(f"{name}: " in output for name in [*GENERATED, *all_datasets()])
+    assert "licence: GPL-3.0" in output
     assert "default tasks: last,upper,capitals" in output
 
 
@@ -51,3 +53,97 @@ def test_mistakes_are_one_message(tmp_path, arguments, message):
     assert result.exit_code == 2
     assert message in result.output
     assert not list(tmp_path.glob("out/*.parquet"))
+
+
+class TestConvert:
+    def test_all_splits_and_the_domain(self, make_source, tmp_path):
+        folder, _ = make_source("scienceqa", "original")
+        result = invoke("scienceqa", "--source", folder, "--out", tmp_path)
+        assert result.exit_code == 0, result.output
+        assert f"{tmp_path}/train.parquet: 4 rows; left out 4 (" in result.output
+        files = {file.name for file in tmp_path.iterdir() if not file.name.startswith(".")}
+        assert files == {"train.parquet", "train.skipped.jsonl", "val.parquet", "test.parquet", "domains.yaml"}
+        domain = yaml.safe_load((tmp_path / "domains.yaml").read_text())["scienceqa"]
+        assert domain == {
+            "role": "target",
+            "data_sources": ["scienceqa"],
+            "objectives": {"accuracy": {}, "think_format": {}},
+        }
+
+    def test_options_reach_the_rows(self, make_source, tmp_path):
+        folder, _ = make_source("refcoco", "vlm_r1")
+        options = ["--style", "think", "--role", "target", "--max-side", 32, "--limit", 2, "--num-proc", 1]
+        source = ["--source", folder / "jsons", "--images", folder / "coco", "--split", "val"]
+        result = invoke("refcoco", "--out", tmp_path, *source, *options)
+        assert result.exit_code == 0, result.output
+        rows = pq.read_table(tmp_path / "val.parquet").to_pylist()
+        assert len(rows) == 2 and "<think>" in rows[0]["prompt"][0]["content"]
+        assert rows[0]["extra_info"]["image_sizes"] == [
+            {"width": 32, "height": 28, "original_width": 64, "original_height": 56}
+        ]
+        assert rows[0]["reward_model"]["ground_truth"] == "[1.5, 2, 10.5, 19]", "the box follows its image"
+        assert rows[0]["extra_info"]["metadata"] == '{"orig_w": 32, "orig_h": 28}'
+        domain = yaml.safe_load((tmp_path / "domains.yaml").read_text())["refcoco"]
+        assert domain["role"] == "target" and list(domain["objectives"]) == ["iou", "think_format"]
+
+    def test_a_probe_is_not_converted_for_training_unasked(self, make_source, tmp_path):
+        folder, _ = make_source("chartqa", "hugging_face_m4")
+        assert invoke("chartqa", "--source", folder, "--out", tmp_path).exit_code == 0
+        assert not (tmp_path / "train.parquet").exists() and (tmp_path / "val.parquet").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["scienceqa", "--source", "{folder}/data/nothing"], "is no file, no folder and no hub id"),
+            (["scienceqa", "--source", "{folder}", "--split", "dev"], "scienceqa has no split 'dev'"),
+            (
+                ["sat", "--source", "{folder}", "--split", "train"],
+                "sat needs a column 'image_bytes', which",
+            ),
+            (["refcoco"], "refcoco is on no hub: give its folder with --source"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, make_source, tmp_path, arguments, message):
+        folder, _ = make_source("scienceqa", "original")
+        result = invoke(*(argument.format(folder=folder) for argument in arguments), "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("data_prep: ") and message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert not list(tmp_path.glob("out/*.parquet"))
+
+
+LAYOUTS = {"sat": "images", "scienceqa": "original", "chartqa": "hugging_face_m4"}
+
+
+class TestSetting:
+    @pytest.fixture
+    def used(self, monkeypatch):
+        """The setting, as far as this file has sources for it."""
+        chosen = {name: all_datasets()[name] for name in LAYOUTS}
+        monkeypatch.setattr("data_prep.commands.convert.all_datasets", lambda: chosen)
+
+    def test_all_data_of_a_setting(self, used, make_source, tmp_path):
+        sources, out = tmp_path / "sources", tmp_path / "out"
+        sources.mkdir()
+        for name, layout in LAYOUTS.items():
+            (sources / name).symlink_to(make_source(name, layout)[0])
+        result = invoke("all", "--setting", "rlvr_only", "--out", out, "--sources", sources)
+        assert result.exit_code == 0, result.output
+        files = sorted(str(file.relative_to(out)) for file in out.rglob("*.parquet"))
+        assert files == [
+            "chartqa/test.parquet",
+            "sat/test.parquet",
+            "sat/train.parquet",
+            "scienceqa/test.parquet",
+            "scienceqa/train.parquet",
+        ]
+        domains = Domains(yaml.safe_load((out / "domains.yaml").read_text()))
+        assert domains.targets == ("sat", "scienceqa") and not domains["chartqa"].trained
+        assert f"data.train_files='[{out}/sat/train.parquet,{out}/scienceqa/train.parquet]'" in result.output
+        assert f"{out}/chartqa/test.parquet" in result.output.partition("data.val_files=")[2]
+
+    def test_sources_that_are_not_there_are_named(self, used, tmp_path):
+        (tmp_path / "sat").mkdir()
+        result = invoke("all", "--setting", "rlvr_only", "--out", tmp_path / "out", "--sources", tmp_path)
+        assert result.exit_code == 2
+        assert f"--sources {tmp_path} has no folder scienceqa, chartqa" in result.stderr

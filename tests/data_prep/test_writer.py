@@ -22,7 +22,8 @@ def row(index=0, **changed):
 
 
 def test_rows_come_back_as_written(tmp_path):
-    rows = [row(0), row(1, metadata={"entry": [1, 2]})]
+    size = {"width": 1, "height": 2, "original_width": 3, "original_height": 4}
+    rows = [row(0), row(1, metadata={"entry": [1, 2]}, images=[b"a", b"b"], image_sizes=[size, size])]
     assert write_parquet(rows, tmp_path / "new" / "train.parquet") == 2
     table = pq.read_table(tmp_path / "new" / "train.parquet")
     assert table.schema.equals(SCHEMA)

@@ -1,0 +1,148 @@
+"""`python -m data_prep NAME --out DIR`: one data set; `all --setting NAME`: what the paper takes of each."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data_prep.commands.ending import one_sentence_errors
+from data_prep.conversion import Summary, convert
+from data_prep.dataset import ROLES, SETTINGS, Dataset, all_datasets
+from data_prep.errors import DataError
+from data_prep.prompts import STYLES
+from data_prep.source import open_source
+
+Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Processes = Annotated[int, typer.Option("--num-proc", min=1, help="Processes that convert.")]
+MaxSide = Annotated[
+    int | None, typer.Option(min=28, help="Longer side of an image, in pixels, at most; others are shrunk.")
+]
+Style = Annotated[Literal[tuple(STYLES)] | None, typer.Option(help="Tags that the prompt asks for.")]
+
+
+def convert_command(name: str) -> Callable[..., None]:
+    """The command that writes DIR/<split>.parquet, <split>.skipped.jsonl and domains.yaml."""
+
+    def command(
+        out: Out,
+        split: Annotated[list[str] | None, typer.Option(help="Split; or val=theirs, by the source's name.")] = None,
+        source: Annotated[str | None, typer.Option(help="Hub id, or local file or folder.")] = None,
+        config: Annotated[list[str] | None, typer.Option(help="Configuration of the source.")] = None,
+        revision: Annotated[str | None, typer.Option(help="Revision on the hub.")] = None,
+        images: Annotated[Path | None, typer.Option(help="Folder that paths of images are relative to.")] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="Rows of each split, at most.")] = None,
+        num_proc: Processes = 1,
+        max_side: MaxSide = None,
+        style: Style = None,
+        role: Annotated[Literal[ROLES] | None, typer.Option(help="Role of its domain.")] = None,
+    ) -> None:
+        with one_sentence_errors():
+            dataset = all_datasets()[name]
+            for each in split or default_splits(dataset):
+                rows = open_source(dataset, each, source, configs=tuple(config or ()), revision=revision, images=images)
+                ours = each.partition("=")[0]
+                with progress_bar(f"{name} {ours}", rows.count(), limit) as progress:
+                    summary = convert(
+                        dataset,
+                        ours,
+                        rows,
+                        out / f"{ours}.parquet",
+                        limit=limit,
+                        processes=num_proc,
+                        style=style,
+                        max_side=max_side,
+                        progress=progress,
+                    )
+                print(summary)
+            save_domains({name: dataset.domain(style=style, role=role)}, out)
+
+    return command
+
+
+def default_splits(dataset: Dataset) -> list[str]:
+    """A probe is never trained on."""
+    return [split for split in dataset.splits if split != "train" or dataset.role != "probe"]
+
+
+def setting_command(
+    setting: Annotated[Literal[SETTINGS], typer.Option(help="Setting of the paper.")],
+    out: Out,
+    sources: Annotated[
+        Path | None, typer.Option(help="Folder with a folder for each data set, by its name; default the hub.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each file, at most.")] = None,
+    num_proc: Processes = 1,
+    max_side: MaxSide = None,
+) -> None:
+    """Write all data of a setting of the paper: DIR/<data set>/<split>.parquet and DIR/domains.yaml."""
+    with one_sentence_errors():
+        used = {name: each for name, each in all_datasets().items() if setting in each.settings}
+        if missing := [name for name in used if sources and not (sources / name).is_dir()]:
+            raise DataError(f"--sources {sources} has no folder {', '.join(missing)}")
+        if missing := [name for name, each in used.items() if not sources and not each.hub]:
+            raise DataError(f"{', '.join(missing)} is on no hub: give all sources in folders by --sources")
+        files = {"train": [], "val": []}
+        for name, dataset in used.items():
+            for summary in _convert_use(dataset, setting, out / name, sources, limit, num_proc, max_side):
+                print(summary)
+                files["train" if summary.path.stem == "train" else "val"].append(str(summary.path))
+        save_domains({name: each.domain(each.settings[setting]) for name, each in used.items()}, out)
+        for kind, paths in files.items():
+            print(f"data.{kind}_files='[{','.join(paths)}]'")
+
+
+def _convert_use(
+    dataset: Dataset, setting: str, out: Path, sources: Path | None, limit: int | None, processes: int, side: int | None
+) -> Iterator[Summary]:
+    use = dataset.settings[setting]
+    for split in use.splits:
+        source = open_source(dataset, split, str(sources / dataset.name) if sources else None)
+        limits = [most for most in (limit, use.limit if split == "train" else None) if most]
+        most = min(limits, default=None)
+        with progress_bar(f"{dataset.name} {split}", source.count(), most) as progress:
+            yield convert(
+                dataset,
+                split,
+                source,
+                out / f"{split}.parquet",
+                limit=most,
+                processes=processes,
+                style=use.style,
+                max_side=side,
+                progress=progress,
+            )
+
+
+@contextmanager
+def progress_bar(label: str, total: int | None, limit: int | None) -> Iterator[Callable[[int], None]]:
+    """On standard error, where that is a terminal; counts rows of the source."""
+    total = min((number for number in (total, limit) if number is not None), default=None)
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} rows, {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total, rate="")
+
+        def advance(rows: int) -> None:
+            bar.advance(task, rows)
+            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.0f} a second" if speed else "")
+
+        yield advance
+
+
+def save_domains(domains: dict, out: Path) -> None:
+    path = out / "domains.yaml"
+    OmegaConf.save(domains, path)
+    roles = ", ".join(f"{name} ({domain['role']})" for name, domain in domains.items())
+    print(f"{path}: recap.domains_file with {roles}")

@@ -1,0 +1,108 @@
+"""Every converter on rows in its source's schema, against output that was read by people.
+
+RECAP_UPDATE_GOLDEN=1 python -m pytest tests/data_prep/test_sets.py
+writes the golden files anew; read what changed.
+"""
+
+import ast
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from data_prep.check import check_files
+from data_prep.conversion import convert
+from data_prep.dataset import all_datasets
+from data_prep.source import open_source
+from recap_verl.domains import Domains
+from recap_verl.objectives import get_objective
+
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"
+
+
+def layouts():
+    """(data set, layout) of all fixtures: each public function of fixtures/<name>.py is a layout."""
+    for file in sorted((HERE / "fixtures").glob("*.py")):
+        functions = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
+        yield from ((file.stem, node.name) for node in functions if not node.name.startswith("_"))
+
+
+def test_every_data_set_has_fixtures():
+    assert {name.replace("-", "_") for name in all_datasets()} == {name for name, _ in layouts()}
+
+
+def readable(row: dict) -> dict:
+    """Pictures as what they show: encoders of other versions write other bytes."""
+    pictures = []
+    for image in row.pop("images"):
+        opened = Image.open(io.BytesIO(image["bytes"]))
+        pixels = hashlib.sha256(opened.tobytes()).hexdigest()[:16] if opened.format == "PNG" else None
+        pictures.append([opened.format, opened.mode, *opened.size, pixels])
+    return {**row, "images": pictures}
+
+
+@pytest.fixture(scope="module")
+def converted(make_source, tmp_path_factory):
+    """`converted(name, layout)` -> the summary of each split."""
+    done = {}
+
+    def run(name, layout):
+        if (name, layout) not in done:
+            folder, options = make_source(name, layout)
+            dataset = all_datasets()[name.replace("_", "-")]
+            out = tmp_path_factory.mktemp(f"{name}-{layout}-out")
+            done[name, layout] = []
+            for split in options.get("splits", dataset.splits):
+                source = open_source(dataset, split, str(options.get("source", folder)), images=options.get("images"))
+                ours = split.partition("=")[0]
+                done[name, layout].append(convert(dataset, ours, source, out / f"{ours}.parquet"))
+        return done[name, layout]
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "layout"), list(layouts()))
+def test_rows_are_as_people_read_them(name, layout, converted):
+    golden = GOLDEN / f"{name}-{layout}.json"
+    found = {}
+    for summary in converted(name, layout):
+        rows = [readable(row) for row in pq.read_table(summary.path).to_pylist()]
+        left_out = summary.listed.read_text().splitlines() if summary.listed.exists() else []
+        assert len(rows) == summary.rows and len(left_out) == summary.skipped.total()
+        found[summary.path.stem] = {"rows": rows, "left out": [json.loads(line) for line in left_out]}
+    if os.environ.get("RECAP_UPDATE_GOLDEN"):
+        golden.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    assert found == json.loads(golden.read_text())
+
+
+@pytest.mark.parametrize(("name", "layout"), list(layouts()))
+def test_rows_pass_the_checker_and_their_own_truth_scores_one(name, layout, converted):
+    for summary in converted(name, layout):
+        report = check_files([summary.path], allowed=frozenset({"duplicate"}))
+        assert report.ok, report
+        for row in pq.read_table(summary.path).to_pylist():
+            dataset = all_datasets()[name.replace("_", "-")]
+            objective, options = next(iter(dataset.objectives.items()))
+            options = {key: value for key, value in options.items() if key != "frame"}
+            truth = row["reward_model"]["ground_truth"]
+            value = json.loads(truth)
+            answer = value if isinstance(value, str) else value[0] if isinstance(value[0], str) else truth
+            score = get_objective(objective, **options)
+            assert score(f"<answer>{answer}</answer>", truth, row["extra_info"]) == 1.0, row["extra_info"]
+            assert score("<answer></answer>", truth, row["extra_info"]) == 0.0
+
+
+@pytest.mark.parametrize("name", list(all_datasets()))
+def test_domains_are_valid(name):
+    dataset = all_datasets()[name]
+    config = {name: dataset.domain(role="target")}
+    assert set(Domains(config).data_sources) == set(dataset.data_sources)
+    for use in dataset.settings.values():
+        Domains({name: dataset.domain(use, role="target")})
+        assert set(use.splits) <= set(dataset.splits)
