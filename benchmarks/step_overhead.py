@@ -9,27 +9,14 @@ is measured inside the very step it is a share of.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+import verl_run
+
 HERE = Path(__file__).resolve().parent
-
-
-def run(name: str, folder: Path, overrides: list[str]) -> list[dict]:
-    """Train, and return the metrics of every step but the first."""
-    metrics = folder / f"{name}.jsonl"
-    env = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics), "HF_HUB_OFFLINE": "1"}
-    with open(folder / f"{name}.log", "w") as log:
-        command = [sys.executable, "-m", "recap_verl.main_ppo", *overrides]
-        result = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, cwd=folder, check=False)
-    if result.returncode:
-        sys.exit(f"the run '{name}' failed:\n{(folder / f'{name}.log').read_text()[-3000:]}")
-    return [json.loads(line)["data"] for line in metrics.read_text().splitlines()][1:]
+TRAINER = ["recap_verl.main_ppo"]
 
 
 def main() -> None:
@@ -39,34 +26,11 @@ def main() -> None:
     arguments, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model = arguments.model or str(folder / "model")
-        if arguments.model is None:
-            subprocess.run([sys.executable, "-m", "recap_verl.lab.tiny", "--out", model], check=True)
-        data = folder / "data"
-        subprocess.run([sys.executable, "-m", "data_prep", "quickstart", "--out", str(data)], check=True)
-        same = [
-            f"data.train_files={data}/train.parquet",
-            f"data.val_files={data}/val.parquet",
-            "data.train_batch_size=6",
-            "data.max_prompt_length=1536",
-            "data.max_response_length=16",
-            "algorithm.adv_estimator=grpo",
-            f"actor_rollout_ref.model.path={Path(model).resolve()}",
-            "actor_rollout_ref.actor.ppo_mini_batch_size=6",
-            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
-            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=16",
-            "actor_rollout_ref.rollout.n=8",
-            "actor_rollout_ref.rollout.name=vllm",
-            "actor_rollout_ref.rollout.tensor_model_parallel_size=1",
-            "trainer.n_gpus_per_node=1",
-            "trainer.logger=[file]",
-            "trainer.val_before_train=false",
-            f"trainer.total_training_steps={arguments.steps + 1}",
-            *overrides,
-        ]
-        with_recap = run("recap", folder, [*same, f"recap.domains_file={data}/domains.yaml"])
+        model, data = verl_run.prepare(folder, arguments.model)
+        same = [*verl_run.overrides(model, data, arguments.steps), *overrides]
+        with_recap = verl_run.run("recap", folder, TRAINER, [*same, f"recap.domains_file={data}/domains.yaml"]).steps
         reward = f"reward.custom_reward_function.path={HERE}/plain_reward.py"
-        plain = run("plain", folder, [*same, "recap.enable=false", reward])
+        plain = verl_run.run("plain", folder, TRAINER, [*same, "recap.enable=false", reward]).steps
     own = [step["timing_s/recap"] for step in with_recap]
     shares = [step["timing_s/recap"] / step["timing_s/step"] for step in with_recap]
     median = {name: statistics.median(s["timing_s/step"] for s in r) for name, r in (("r", with_recap), ("p", plain))}

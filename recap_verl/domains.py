@@ -10,8 +10,14 @@ The config section is a mapping of domain names (docs/configuration.md):
         accuracy: {weight: 2.0, timeout: 1.0}
         brevity: {fn: "my_pkg.rewards:brevity", words: 30}
 
+    ocr:
+      kind: sft                         # rl | sft: learn the rows' reference answers by next-token loss
+      template: "<answer>{}</answer>"   # what the model is to write; default: the reference answer alone
+      objectives: [exact_match]         # judge what the model generates in validation
+
 ``weight`` is the objective's static prior weight and ``fn`` the function when the objective's name is not a
-registered one; every other key is an option of the function.
+registered one; every other key is an option of the function. The next-token loss of an sft domain is the objective
+``ntp``, which need only be named to give it a weight.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,9 +27,16 @@ from typing import Any
 from recap_verl.objectives import Objective, get_objective
 
 ROLES = ("target", "general", "probe")
-KINDS = ("rl",)
+KINDS = ("rl", "sft")
+# Where the reference answers of an sft domain come from: the data set, or the base model (python -m
+# recap_verl.self_replay).
+SOURCES = ("data", "self")
 WEIGHT_PER = ("objective", "domain_objective")
+# The objective of kind: sft, a loss; all others are rewards.
+NTP = "ntp"
 _DOMAIN_KEYS = ("role", "data_sources", "kind", "objectives")
+_SFT_KEYS = ("source", "template")
+_DEFAULT_SFT_OBJECTIVES = {"exact_match": {"tag": False}}
 
 
 @dataclass(frozen=True)
@@ -34,9 +47,12 @@ class DomainSpec:
         name: the config key.
         role: "target" is what the run is for, "general" is replayed against forgetting, "probe" is validated only.
         data_sources: values of the parquet column ``data_source`` that belong to it.
-        kind: "rl".
-        objectives: name -> scoring function, in the order of the config; the first is the domain's main score.
-        weights: name -> static prior weight, default 1.
+        kind: "rl" trains on the objectives, "sft" on the reference answers by next-token loss.
+        objectives: name -> scoring function, in the order of the config; the first is the domain's main score. Those
+            of an sft domain judge validation alone.
+        weights: name -> static prior weight, default 1; holds `NTP` for an sft domain.
+        source: of an sft domain's reference answers, "data" or "self".
+        template: text with one ``{}`` for the reference answer.
     """
 
     name: str
@@ -45,6 +61,20 @@ class DomainSpec:
     kind: str
     objectives: Mapping[str, Objective]
     weights: Mapping[str, float]
+    source: str = "data"
+    template: str = "{}"
+
+    @property
+    def is_sft(self) -> bool:
+        """Whether its training rows carry reference answers instead of being answered by the model."""
+        return self.kind == "sft"
+
+    @property
+    def trained_objectives(self) -> tuple[str, ...]:
+        """The objectives whose losses make up the training loss; none for a probe."""
+        if not self.trained:
+            return ()
+        return (NTP,) if self.is_sft else tuple(self.objectives)
 
     @property
     def main_objective(self) -> str:
@@ -107,18 +137,25 @@ class Domains(Mapping[str, DomainSpec]):
         """Name of the series and weight of an objective in a domain: shared across domains, or its own."""
         return f"{domain}/{objective}" if self._weight_per == "domain_objective" else objective
 
+    @property
+    def sft(self) -> tuple[str, ...]:
+        """Names of the domains that are trained by next-token loss."""
+        return tuple(name for name, spec in self.items() if spec.trained and spec.is_sft)
+
     def scheduler_objectives(self) -> dict[str, str]:
-        """Key -> "reward", for ``RecapScheduler``, over the domains that are trained on."""
-        return dict.fromkeys(self.prior_weights(), "reward")
+        """Key -> "reward" or "loss", for ``RecapScheduler``, over the domains that are trained on."""
+        return {
+            self.key(spec.name, objective): "loss" if spec.is_sft else "reward"
+            for spec in self.values()
+            for objective in spec.trained_objectives
+        }
 
     def prior_weights(self) -> dict[str, float]:
         """Key -> static prior weight, over the domains that are trained on."""
         weights: dict[str, float] = {}
         for spec in self.values():
-            if not spec.trained:
-                continue
-            for objective, weight in spec.weights.items():
-                key = self.key(spec.name, objective)
+            for objective in spec.trained_objectives:
+                key, weight = self.key(spec.name, objective), spec.weights[objective]
                 if weights.setdefault(key, weight) != weight:
                     raise ValueError(
                         f"recap.domains.{spec.name}.objectives.{objective}.weight is {weight} but another domain gives "
@@ -193,16 +230,32 @@ def _domain(name: str, config: Mapping[str, Any]) -> DomainSpec:
     where = f"recap.domains.{name}"
     if not isinstance(config, Mapping):
         raise ValueError(f"{where} must be a mapping with {', '.join(_DOMAIN_KEYS)}, but is {config!r}")
-    for key in config:
-        if key not in _DOMAIN_KEYS:
-            raise ValueError(f"{where} has an unknown key {key!r}: known are {', '.join(_DOMAIN_KEYS)}")
     role, kind = config.get("role", "general"), config.get("kind", "rl")
     if role not in ROLES:
         raise ValueError(f"{where}.role must be one of {', '.join(ROLES)}, but is {role!r}")
     if kind not in KINDS:
         raise ValueError(f"{where}.kind must be one of {', '.join(KINDS)}, but is {kind!r}")
-    objectives, weights = _objectives(where, config.get("objectives"))
-    return DomainSpec(name, role, _data_sources(where, config.get("data_sources", [name])), kind, objectives, weights)
+    is_sft = kind == "sft"
+    for key in config:
+        if key in _SFT_KEYS and not is_sft:
+            raise ValueError(f"{where}.{key} is for domains that learn reference answers: set {where}.kind=sft")
+        if key not in (*_DOMAIN_KEYS, *_SFT_KEYS):
+            raise ValueError(f"{where} has an unknown key {key!r}: known are {', '.join((*_DOMAIN_KEYS, *_SFT_KEYS))}")
+    objectives, weights = (_sft_objectives if is_sft else _objectives)(where, config.get("objectives"))
+    source, template = _reference(where, config)
+    sources = _data_sources(where, config.get("data_sources", [name]))
+    return DomainSpec(name, role, sources, kind, objectives, weights, source, template)
+
+
+def _reference(where: str, config: Mapping[str, Any]) -> tuple[str, str]:
+    source, template = config.get("source", "data"), config.get("template", "{}")
+    if source not in SOURCES:
+        raise ValueError(f"{where}.source must be one of {', '.join(SOURCES)}, but is {source!r}")
+    if not isinstance(template, str) or template.count("{}") != 1:
+        raise ValueError(f"{where}.template must be text with one {{}} for the answer, but is {template!r}")
+    if source == "self" and template != "{}":
+        raise ValueError(f"{where}.template would change what the base model wrote: remove it, or source: self")
+    return source, template
 
 
 def _data_sources(where: str, sources: Any) -> tuple[str, ...]:
@@ -214,14 +267,39 @@ def _data_sources(where: str, sources: Any) -> tuple[str, ...]:
 
 def _objectives(where: str, config: Any) -> tuple[dict[str, Objective], dict[str, float]]:
     where = f"{where}.objectives"
+    config = _by_name(where, config)
+    if not config:
+        raise ValueError(f"{where} is empty: name at least one, as in objectives: [accuracy]")
+    if NTP in config:
+        raise ValueError(f"{where} names {NTP}, the next-token loss on reference answers, which needs kind: sft")
+    return _bound_objectives(where, config)
+
+
+def _sft_objectives(where: str, config: Any) -> tuple[dict[str, Objective], dict[str, float]]:
+    where = f"{where}.objectives"
+    config = dict(_by_name(where, config))
+    options = config.pop(NTP, None)
+    if not isinstance(options, Mapping | None) or set(options or {}) - {"weight"}:
+        raise ValueError(f"{where}.{NTP} takes a weight and nothing else, but is {options!r}")
+    weight = _weight(f"{where}.{NTP}", dict(options or {}))
+    objectives, weights = _bound_objectives(where, config or _DEFAULT_SFT_OBJECTIVES)
+    return objectives, {NTP: weight, **weights}
+
+
+def _by_name(where: str, config: Any) -> Mapping[str, Any]:
+    """Objective -> options, from any of the ways to write it."""
+    if config is None:
+        return {}
     if isinstance(config, str):
         config = [config]
     if isinstance(config, Sequence) and all(isinstance(name, str) for name in config):
         config = dict.fromkeys(config)
-    if not config:
-        raise ValueError(f"{where} is empty: name at least one, as in objectives: [accuracy]")
     if not isinstance(config, Mapping):
         raise ValueError(f"{where} must list names or map names to options, as in accuracy: {{}}, but is {config!r}")
+    return config
+
+
+def _bound_objectives(where: str, config: Mapping[str, Any]) -> tuple[dict[str, Objective], dict[str, float]]:
     objectives, weights = {}, {}
     for name, options in config.items():
         objectives[name], weights[name] = _objective(f"{where}.{name}", name, options)
@@ -235,13 +313,19 @@ def _objective(where: str, name: Any, options: Any) -> tuple[Objective, float]:
     if not isinstance(options, Mapping | None):
         raise ValueError(f"{where} must be a mapping of options, as in {name}: {{weight: 2.0}}, but is {options!r}")
     options = dict(options or {})
-    weight = options.pop("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-        raise ValueError(f"{where}.weight must be a positive number, but is {weight!r}")
+    weight = _weight(where, options)
     fn = options.pop("fn", name)
     if not isinstance(fn, str):
         raise ValueError(f"{where}.fn must be a registered name or package.module:function, but is {fn!r}")
     try:
-        return get_objective(fn, **options), float(weight)
+        return get_objective(fn, **options), weight
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _weight(where: str, options: dict[str, Any]) -> float:
+    """Take the static prior weight out of an objective's options."""
+    weight = options.pop("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise ValueError(f"{where}.weight must be a positive number, but is {weight!r}")
+    return float(weight)

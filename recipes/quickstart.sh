@@ -20,6 +20,9 @@ LR=${LR:-1e-5}
 TASKS=${TASKS:-}                    # the first is the target; `python -m data_prep list` shows them, and names with
                                     # the prefix reasoning_gym/ are reasoning-gym's (for larger models)
 MODEL_PATH=${MODEL_PATH:-}          # a folder or hub name; default SmolLM2-135M-Instruct out of a PyPI wheel
+SELF_REPLAY=${SELF_REPLAY:-0}       # 1: also learn the base model's own answers to prompts that are not replayed
+SELF_TASKS=${SELF_TASKS:-repeat,larger}   # the tasks of those prompts; validated as probes
+SELF_SHARE=${SELF_SHARE:-0.5}       # their share of a batch, a domain's being 1
 VENV=${VENV:-.venv}
 MAX_PROMPT=${MAX_PROMPT:-}          # tokens; default 256, for reasoning-gym 1024
 MAX_RESPONSE=${MAX_RESPONSE:-}      # tokens; default 16, for reasoning-gym 512
@@ -32,9 +35,11 @@ if [[ $TASKS == reasoning_gym/* ]]; then
   TASKS=${TASKS//reasoning_gym\//}
   MAX_PROMPT=${MAX_PROMPT:-1024} MAX_RESPONSE=${MAX_RESPONSE:-512}
 fi
+self_settings=
+if [[ $SELF_REPLAY == 1 ]]; then self_settings=-self-$SELF_TASKS-$SELF_SHARE; fi
 # Everything that changes the run is in its name, so that other settings never resume this one's checkpoint.
 settings=$(printf '%s\n' "$STEPS $PROMPTS $ROLLOUTS $WINDOW $TEMPERATURE $LR $TASKS $MODEL_PATH" "$@" | cksum | cut -d' ' -f1)
-RUN=${RUN:-$DATA-$PRESET-$MIXTURE-$settings}
+RUN=${RUN:-$DATA-$PRESET-$MIXTURE-$settings${self_settings}}
 
 say() { printf '\n== %s\n' "$*"; }
 run_dir=$WORK/runs/${RUN//[^A-Za-z0-9._-]/_}
@@ -58,6 +63,29 @@ data=$WORK/data/$DATA${TASKS:+-${TASKS//,/-}}
 if [[ ! -f $data/domains.yaml ]]; then
   say "Data: $data"
   "$python" -m data_prep "$DATA" --out "$data" --tasks "$TASKS"
+fi
+
+train_files=$data/train.parquet
+val_files=$data/val.parquet
+self_replay=()
+if [[ $SELF_REPLAY == 1 ]]; then
+  probes=$WORK/data/quickstart-${SELF_TASKS//,/-}
+  answers=$WORK/data/self-${SELF_TASKS//,/-}-$(printf %s "$MODEL_PATH" | cksum | cut -d' ' -f1).parquet
+  if [[ ! -f $probes/domains.yaml ]]; then
+    "$python" -m data_prep quickstart --out "$probes" --tasks "$SELF_TASKS"
+  fi
+  say "Self-replay: the base model answers prompts of $SELF_TASKS"
+  "$python" -m recap_verl.self_replay "$probes/train.parquet" --model "$MODEL_PATH" --out "$answers" \
+    --data-source self --max-response-length "${MAX_RESPONSE:-16}"
+  train_files=$train_files,$answers
+  val_files=$val_files,$probes/val.parquet
+  self_replay=('+recap.domains.self={kind: sft, source: self}')
+  for task in ${SELF_TASKS//,/ }; do
+    self_replay+=("+recap.domains.$task={role: probe, data_sources: [text/$task], objectives: [exact_match, answer_format]}")
+  done
+  if [[ $MIXTURE == uniform ]]; then
+    MIXTURE="{$(sed -n 's/^\([A-Za-z0-9_]*\):$/\1:1/p' "$data/domains.yaml" | paste -sd, -),self:$SELF_SHARE}"
+  fi
 fi
 
 model=(
@@ -84,8 +112,8 @@ if ! "$python" -c 'import flash_attn' 2>/dev/null; then
   )
 fi
 data_options=(
-  data.train_files="$data/train.parquet"
-  data.val_files="$data/val.parquet"
+  data.train_files="[$train_files]"
+  data.val_files="[$val_files]"
   data.train_batch_size="$PROMPTS"
   data.max_prompt_length="${MAX_PROMPT:-256}"
   data.max_response_length="${MAX_RESPONSE:-16}"
@@ -97,6 +125,7 @@ recap=(
   recap.scheduler.preset="$PRESET"
   recap.scheduler.window="$WINDOW"
   recap.scheduler.temperature="$TEMPERATURE"
+  ${self_replay[@]+"${self_replay[@]}"}
   algorithm.adv_estimator=grpo
 )
 trainer=(

@@ -36,6 +36,8 @@ def import_without(blocked: str, module: str) -> subprocess.CompletedProcess:
         ("recap_verl.objectives", f"{TRAINING},torch"),
         ("recap_verl.domains", f"{TRAINING},torch"),
         ("recap_verl.advantage", TRAINING),
+        ("recap_verl.loss", TRAINING),
+        ("recap_verl.self_replay", f"{TRAINING},torch"),
         ("recap_verl.report", TRAINING),
     ],
 )

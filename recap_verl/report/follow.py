@@ -40,13 +40,14 @@ def complete_records(text: str) -> list[dict]:
 
 
 def summary(record: dict) -> str:
-    """One line: the mean of the rewards by domain, and the spread of the weights."""
+    """One line: the mean of the rewards or the next-token loss by domain, and the spread of the weights."""
     data = record["data"]
     rewards: dict[str, list[float]] = {}
     for name, value in data.items():
         if name.startswith("recap/reward/"):
             rewards.setdefault(name.split("/")[2], []).append(value)
     parts = [f"{domain} {sum(values) / len(values):.2f}" for domain, values in rewards.items()]
+    parts += [f"{name.split('/')[2]} nll {value:.2f}" for name, value in data.items() if name.startswith("recap/loss/")]
     weights = [value for name, value in data.items() if name.startswith("recap/weight/")]
     if weights:
         parts.append(f"weights {min(weights):.2f}-{max(weights):.2f}")

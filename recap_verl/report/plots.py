@@ -12,12 +12,14 @@ from recap_verl.report.table import WEIGHT
 from recap_verl.report.validation import score_names
 
 REWARD = "recap/reward/"
+LOSS = "recap/loss/"
 
 
 def curves(metrics: Metrics) -> dict[str, dict[str, str]]:
     """Panel title -> label of a curve -> metric name; a panel without curves (a run without RECAP) is left out."""
     panels = {
         "reward in training": {name.removeprefix(REWARD): name for name in metrics.names(REWARD)},
+        "next-token loss": {name.removeprefix(LOSS): name for name in metrics.names(LOSS)},
         "weight": {name.removeprefix(WEIGHT): name for name in metrics.names(WEIGHT)},
         "validation score": score_names(metrics),
     }

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from recap_verl.advantage import LOSS_AGG_MODES
 from recap_verl.domains import Domains
 from recap_verl.replay import Mixture, ReplaySampler, mixture_from_config
 from recap_verl.scheduler import RecapScheduler
@@ -35,7 +36,8 @@ def prepare_config(config: DictConfig) -> None:
     build_mixture(config, domains)
     _check_choices(config)
     _check_reward(config)
-    _check_estimator(config)
+    _check_estimator(config, domains)
+    _check_next_token(config, domains)
     load_trainer_class(config)
     _check_data(config, domains)
     checkpoint.check_resume(config, scheduler)
@@ -144,13 +146,53 @@ def _check_reward(config: DictConfig) -> None:
         )
 
 
-def _check_estimator(config: DictConfig) -> None:
+def _check_estimator(config: DictConfig, domains: Domains) -> None:
     estimators.check_estimator(config.algorithm.adv_estimator)
     n = config.actor_rollout_ref.rollout.n
-    if config.algorithm.adv_estimator in estimators.GROUP_NORMALIZED and n < 2:
+    generated = any(spec.trained and not spec.is_sft for spec in domains.values())
+    if generated and config.algorithm.adv_estimator in estimators.GROUP_NORMALIZED and n < 2:
         raise ValueError(
             f"actor_rollout_ref.rollout.n={n} leaves one response to a group, whose advantage is always 0: "
             f"set it to 2 or more, or choose an estimator without groups in algorithm.adv_estimator"
+        )
+
+
+def _check_next_token(config: DictConfig, domains: Domains) -> None:
+    """What domains of kind: sft ask of the rest of the configuration."""
+    ntp, actor = config.recap.ntp, config.actor_rollout_ref.actor
+    if ntp.loss_agg_mode is not None and ntp.loss_agg_mode not in LOSS_AGG_MODES:
+        raise ValueError(
+            f"recap.ntp.loss_agg_mode must be null or one of {', '.join(LOSS_AGG_MODES)}, but is {ntp.loss_agg_mode!r}"
+        )
+    if isinstance(ntp.kl, bool) or not isinstance(ntp.kl, int | float) or not 0 <= ntp.kl < float("inf"):
+        raise ValueError(f"recap.ntp.kl must be a number >= 0, but is {ntp.kl!r}")
+    if not isinstance(ntp.distribution, bool):
+        raise ValueError(f"recap.ntp.distribution must be true or false, but is {ntp.distribution!r}")
+    if not domains.sft:
+        return
+    where = f"recap.domains.{domains.sft[0]}.kind=sft"
+    if ntp.kl and not actor.use_kl_loss:
+        raise ValueError(
+            f"recap.ntp.kl={ntp.kl} needs the reference policy: set actor_rollout_ref.actor.use_kl_loss=true (with "
+            f"kl_loss_coef=0 if generated tokens are to have no KL term)"
+        )
+    distillation = config.get("distillation", None)
+    if distillation is not None and distillation.enabled:
+        raise ValueError(
+            f"{where} and distillation.enabled=true both put a loss of their own beside the policy's: choose one"
+        )
+    own_temperature = config.actor_rollout_ref.rollout.temperature != 1
+    fused = config.actor_rollout_ref.model.get("use_fused_kernels", False)
+    if own_temperature and (fused or actor.strategy not in ("fsdp", "fsdp2")):
+        raise ValueError(
+            f"{where} scores reference tokens at temperature 1, and verl's fused kernels and Megatron know one "
+            f"temperature for all rows: set actor_rollout_ref.rollout.temperature=1, or use FSDP without fused kernels"
+        )
+    parallel = actor.get("fsdp_config", {}).get("ulysses_sequence_parallel_size", 1) or 1
+    if ntp.distribution and (fused or parallel > 1 or actor.strategy not in ("fsdp", "fsdp2")):
+        raise ValueError(
+            "recap.ntp.distribution=true needs whole logits, which fused kernels, sequence parallelism and Megatron do "
+            "not show: set it to false, or use FSDP without them"
         )
 
 

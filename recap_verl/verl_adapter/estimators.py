@@ -39,6 +39,10 @@ class StepRewards:
         scores: (batch,) sum of verl's own token-level scores before a KL penalty.
         base_estimator: the estimator the user configured, applied to each objective by itself.
         loss_agg_mode, weight_on, objective_mean, normalize_std: see ``recap_verl.advantage``.
+        batch_rows: what verl's actor divides by in the seq-mean modes, over the whole step; None: the batch's rows. It
+            is another number where next-token rows share the batch. Their columns of ``rewards`` are then NaN
+            throughout, so that they count in K and in nothing else.
+        scale: factor of all advantages, the part of the loss that falls to the RL rows.
         timing: verl's seconds by name; the estimator adds its own to "recap".
     """
 
@@ -52,6 +56,8 @@ class StepRewards:
     weight_on: str
     objective_mean: bool
     normalize_std: bool
+    batch_rows: int | None = None
+    scale: float = 1.0
     timing: dict[str, float] = field(default_factory=dict)
 
 
@@ -134,11 +140,12 @@ def _by_estimator(step, rewards, response_mask, index, config) -> torch.Tensor:
 def _factors(step: StepRewards, applies: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:
     """(K,) what to multiply each objective's advantages by; with weights on the rewards there is nothing left to do."""
     if step.weight_on == "reward":
-        return torch.ones(1, dtype=torch.float64)
+        return torch.full((1,), step.scale, dtype=torch.float64)
     # verl's actor divides the seq-mean modes by the configured mini-batch size, padding rows included, and the batch
     # is padded to a multiple of it: over the whole step that is the number of rows.
-    return objective_factors(
-        applies, step.weights, response_mask, step.loss_agg_mode, step.objective_mean, batch_rows=len(applies)
+    batch_rows = len(applies) if step.batch_rows is None else step.batch_rows
+    return step.scale * objective_factors(
+        applies, step.weights, response_mask, step.loss_agg_mode, step.objective_mean, batch_rows
     )
 
 

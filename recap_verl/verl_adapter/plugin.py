@@ -13,8 +13,9 @@ try:
     if platform.is_selected():
         compat.install()
 
-    # Importing them registers the estimator and the reward manager, both named "recap".
-    from recap_verl.verl_adapter import estimators, reward_manager  # noqa: F401
+    # Importing them registers the estimator and the reward manager, both named "recap", and the agent loop
+    # "recap_teacher_forced".
+    from recap_verl.verl_adapter import estimators, reward_manager, teacher_forced  # noqa: F401
 except Exception:
     print("recap_verl: the verl plugin failed to load, and verl would go on without RECAP:", file=sys.stderr)
     traceback.print_exc()

@@ -13,9 +13,7 @@ import os
 from pathlib import Path
 
 import torch
-import transfer_queue as tq
 from omegaconf import DictConfig, OmegaConf, open_dict
-from tensordict import TensorDict
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transfer_queue import KVBatchMeta
 from verl.utils.dataset.rl_dataset import collate_fn
@@ -25,14 +23,15 @@ from recap_verl.replay import ReplaySampler
 from recap_verl.verl_adapter import checkpoint
 from recap_verl.verl_adapter.config import build_domains, build_mixture, build_scheduler
 from recap_verl.verl_adapter.estimators import NAME, StepRewards, step_rewards
+from recap_verl.verl_adapter.hybrid_trainer import NextTokenRowsMixin
 from recap_verl.verl_adapter.step_data import COUNTS, StepData
 
 logger = logging.getLogger(__name__)
 logger.setLevel(os.getenv("VERL_LOGGING_LEVEL", "INFO"))
 
 
-class RecapTrainerMixin:
-    """Replay, per-objective advantages and online weights, layered over a verl trainer."""
+class RecapTrainerMixin(NextTokenRowsMixin):
+    """Replay, per-objective advantages, next-token rows and online weights, layered over a verl trainer."""
 
     def __init__(self, config: DictConfig):
         super().__init__(config)
@@ -73,7 +72,7 @@ class RecapTrainerMixin:
             batch_size=data.get("gen_batch_size", None) or data.train_batch_size,
             num_workers=data["dataloader_num_workers"],
             drop_last=True,
-            collate_fn=collate_fn,
+            collate_fn=self._hybrid_collate() if self.domains.sft else collate_fn,
             sampler=self.replay_sampler,
         )
 
@@ -94,17 +93,32 @@ class RecapTrainerMixin:
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Observe the step's rewards, then let verl compute advantages with the weights they give."""
         with marked_timer("recap", self.timing_raw):
-            step = StepData.fetch(batch, self.domains, self._objective_keys)
+            step = StepData.fetch(batch, self.domains, self._objective_keys, self._sft_keys)
             observed = step.objective_means()
             if observed:
                 self.scheduler.observe(observed)
             self._collect(step.metrics())
             # Objectives absent from this batch leave the mean weight of those in it at 1: a changed mean would change
             # the learning rate.
-            rewards, weights = step.present(self.scheduler.weights)
+            columns, weights = step.present(self.scheduler.weights)
+            rewards = step.rewards[:, columns]
+        if step.ntp is None:
+            return self._compute_rl_advantage(batch, metrics, step, rewards, weights)
+        return self._compute_mixed_advantage(batch, metrics, step, columns, weights)
+
+    def _compute_rl_advantage(
+        self, batch, metrics, step: StepData, rewards, weights, batch_rows: int | None = None, scale: float = 1.0
+    ) -> KVBatchMeta:
+        """verl's advantages of RL rows, weighted.
+
+        Args:
+            batch_rows: see ``StepRewards``.
+            scale: factor of what they would be without next-token rows in the step.
+        """
         if self._base_estimator == "gae":
             self._put_scalar_reward(batch, step, rewards, weights)
-            return super()._compute_advantage(batch, metrics)
+            batch = super()._compute_advantage(batch, metrics)
+            return batch if scale == 1 else self._scale_advantages(batch, scale)
         actor = self.config.actor_rollout_ref.actor
         context = StepRewards(
             rewards=rewards,
@@ -117,6 +131,8 @@ class RecapTrainerMixin:
             weight_on=self.config.recap.weight_on,
             objective_mean=self.config.recap.objective_mean,
             normalize_std=self.config.algorithm.get("norm_adv_by_std_in_grpo", True),
+            batch_rows=batch_rows,
+            scale=scale,
             timing=self.timing_raw,
         )
         with step_rewards(context):
@@ -130,11 +146,7 @@ class RecapTrainerMixin:
             [_at_end(length, value) for length, value in zip(step.lengths, scalar.tolist(), strict=True)],
             layout=torch.jagged,
         )
-        tq.kv_batch_put(
-            keys=batch.keys,
-            partition_id=batch.partition_id,
-            fields=TensorDict({"rm_scores": scores}, batch_size=len(batch)),
-        )
+        self._put(batch, batch.keys, {"rm_scores": scores})
 
     # ------------------------------------------------------------------ metrics
 

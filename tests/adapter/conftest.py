@@ -1,8 +1,12 @@
 """Configurations of runs that are ready to go."""
 
 import copy
+from collections.abc import Iterator
 
+import hybrid_step
 import pytest
+import transfer_queue as tq
+from omegaconf import open_dict
 from run_config import DOMAINS, change, composed, row, write_rows
 
 
@@ -29,3 +33,40 @@ def config(pristine, tmp_path):
         },
     )
     return config
+
+
+@pytest.fixture
+def queue(monkeypatch) -> hybrid_step.Queue:
+    queue = hybrid_step.Queue()
+    monkeypatch.setattr(tq, "kv_batch_get", queue.kv_batch_get)
+    monkeypatch.setattr(tq, "kv_batch_put", queue.kv_batch_put)
+    return queue
+
+
+@pytest.fixture
+def rows(queue) -> hybrid_step.Rows:
+    return hybrid_step.Rows(queue)
+
+
+@pytest.fixture
+def trainer(pristine, queue) -> Iterator:
+    """A function from settings to a trainer; mini-batches are of 3 prompts."""
+
+    def build(ranks: int = 1, micro_batch: int = 2, critic: bool = False, **overrides) -> hybrid_step.Trainer:
+        config = copy.deepcopy(pristine)
+        defaults = {
+            "recap.domains": hybrid_step.DOMAINS,
+            "recap.weight_per": "domain_objective",
+            "recap.scheduler.preset": "static",
+            "algorithm.adv_estimator": "grpo",
+            "actor_rollout_ref.rollout.n": hybrid_step.N,
+            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu": 1,
+            "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu": 1,
+            "actor_rollout_ref.actor.ppo_mini_batch_size": 3,
+            "actor_rollout_ref.actor.loss_scale_factor": hybrid_step.HORIZON,
+        }
+        with open_dict(config):
+            change(config, **{**defaults, **overrides})
+        return hybrid_step.Trainer(config, hybrid_step.Workers(queue, config, ranks, micro_batch), critic)
+
+    return build

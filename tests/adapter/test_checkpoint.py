@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import RandomSampler
 
+from recap_verl.domains import Domains
 from recap_verl.replay import ReplaySampler
 from recap_verl.scheduler import RecapScheduler
 from recap_verl.verl_adapter import checkpoint
@@ -257,6 +258,7 @@ class Trainer(RecapTrainerMixin, VerlTrainer):
     def __init__(self, settings):
         VerlTrainer.__init__(self, settings, ReplaySampler(["a", "b"] * 6, 4))
         self.scheduler, self._baseline = scheduler(), {}
+        self.domains = Domains({"a": {"role": "target", "objectives": ["accuracy"]}, "b": {"objectives": ["accuracy"]}})
         self.train_dataloader = self._replay_dataloader()
 
 

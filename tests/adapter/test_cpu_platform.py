@@ -303,3 +303,15 @@ def test_ray_may_count_logical_gpus(monkeypatch):
     compat.forget_visible_gpus()
     compat.forget_visible_gpus()
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_what_is_offloaded_is_not_pinned():
+    """The reference policy is offloaded always, and pinned memory is an accelerator's."""
+    from torch.distributed.fsdp import CPUOffloadPolicy
+    from verl.utils import fsdp_utils
+
+    compat.offload_without_pinning()
+    policy = fsdp_utils.CPUOffloadPolicy
+    assert isinstance(policy(pin_memory=True), CPUOffloadPolicy) and not policy(pin_memory=True).pin_memory
+    compat.offload_without_pinning()
+    assert fsdp_utils.CPUOffloadPolicy is policy

@@ -132,8 +132,8 @@ def test_padding_rows_carry_nothing_and_count_nowhere(fetch):
 def test_a_step_of_padding_alone(fetch):
     step = fetch(Queue().put("padff_0_0", "gsm8k", MATH, length=1, is_padding=True))
     assert step.objective_means() == {}
-    rewards, weights = step.present(dict.fromkeys(step.keys, 1.0))
-    assert rewards.shape == (1, 1) and rewards.isnan().all() and weights.tolist() == [1.0]
+    columns, weights = step.present(dict.fromkeys(step.keys, 1.0))
+    assert columns.tolist() == [0] and weights.tolist() == [1.0]
     shares = {key: value for key, value in step.metrics().items() if "/share/" in key}
     assert shares == {"recap/share/math": 0.0, "recap/share/ocr": 0.0, "recap/share/code": 0.0}
 
@@ -150,7 +150,7 @@ def test_the_last_output_of_a_session_counts_for_it(fetch):
     assert step.objective_means()["accuracy"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)
     metrics = step.metrics()
     assert metrics["recap/objective_errors"] == 10
-    assert metrics["recap/share/math"] == pytest.approx(2 / 3)
+    assert metrics["recap/share/math"] == 0.5, "a share of the prompts, not of the rows"
     assert metrics["recap/reward/math/accuracy"] == 0.5
 
 
@@ -179,8 +179,8 @@ def test_the_metrics_of_a_shared_objective_are_each_domains_own(fetch):
 def test_the_weights_of_the_objectives_present_have_mean_one(fetch):
     step = fetch(Queue().put("u2_0_0", "ocr", OCR).put("u3_0_0", "code", {"accuracy": 0.25}))
     weights = {"accuracy": 0.5, "think_format": 2.0, "exact_match": 1.0, "answer_format": 0.5}
-    rewards, present = step.present(weights)
-    assert lines(rewards) == [[None, 0.5, 1.0], [0.25, None, None]], "no column for think_format"
+    columns, present = step.present(weights)
+    assert [step.keys[column] for column in columns] == ["accuracy", "exact_match", "answer_format"]
     assert present.tolist() == pytest.approx([0.75, 1.5, 0.75])
 
 

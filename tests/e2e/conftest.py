@@ -1,5 +1,6 @@
 """Real runs on the CPU: a tiny random Qwen2, verl's own trainer, vLLM's own engine."""
 
+import io
 import json
 import os
 import signal
@@ -13,8 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from recap_verl.lab import tiny
+from recap_verl.lab import tiny, tiny_vl
 
 HERE = Path(__file__).parent
 
@@ -22,6 +24,14 @@ DOMAINS = """
 a: {role: target, data_sources: [toy/a], objectives: {letters: {fn: "toy_objectives:letters"}, think_format: {}}}
 b: {data_sources: [toy/b], objectives: {letters: {fn: "toy_objectives:letters"}, answer_format: {}}}
 c: {data_sources: [toy/c], objectives: {accuracy: {}}}
+"""
+
+
+# The third domain learns the reference answers of its rows, "2", "5", "8" and so on.
+HYBRID_DOMAINS = """
+a: {role: target, data_sources: [toy/a], objectives: {letters: {fn: "toy_objectives:letters"}, think_format: {}}}
+b: {data_sources: [toy/b], objectives: {letters: {fn: "toy_objectives:letters"}, answer_format: {}}}
+c: {kind: sft, data_sources: [toy/c], template: "say {}"}
 """
 
 
@@ -33,6 +43,7 @@ class Workspace:
     train: str
     val: str
     domains: str
+    hybrid_domains: str
 
 
 @dataclass(frozen=True)
@@ -58,13 +69,58 @@ def rows(split: str, count: int, sources=("toy/a", "toy/b", "toy/c")) -> list[di
 
 
 @pytest.fixture(scope="session")
+def write_rows():
+    """A function that writes rows of other data sources, with answers: `write_rows(path, count, sources, answer)`."""
+
+    def write(path: Path, count: int, sources: tuple[str, ...], answer: Callable[[int], str] = str) -> Path:
+        table = rows("train", count, sources)
+        for i, row in enumerate(table):
+            row["reward_model"]["ground_truth"] = json.dumps(answer(i))
+        pq.write_table(pa.Table.from_pylist(table), path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def workspace(tmp_path_factory) -> Workspace:
     folder = tmp_path_factory.mktemp("e2e")
     tiny.main(folder / "model")
     for split, count in (("train", 90), ("val", 9)):
         pq.write_table(pa.Table.from_pylist(rows(split, count)), folder / f"{split}.parquet")
     (folder / "domains.yaml").write_text(DOMAINS)
-    return Workspace(*(str(folder / name) for name in ("model", "train.parquet", "val.parquet", "domains.yaml")))
+    (folder / "hybrid.yaml").write_text(HYBRID_DOMAINS)
+    names = ("model", "train.parquet", "val.parquet", "domains.yaml", "hybrid.yaml")
+    return Workspace(*(str(folder / name) for name in names))
+
+
+@pytest.fixture
+def hybrid(workspace) -> str:
+    """The override that makes the third domain one of next-token loss."""
+    return f"recap.domains_file={workspace.hybrid_domains}"
+
+
+VISION_DOMAINS = """
+find: {role: target, objectives: {letters: {fn: "toy_objectives:letters"}}}
+read: {kind: sft, objectives: {exact_match: {tag: false}}}
+"""
+
+
+@pytest.fixture(scope="session")
+def vision_data(tmp_path_factory) -> tuple[str, list[str]]:
+    """A tiny vision-language model, and the overrides for rows with an image, generated and answered ones."""
+    folder = tmp_path_factory.mktemp("vision")
+    tiny_vl.main(folder / "model")
+    table = rows("train", 24, ("find", "read"))
+    for i, row in enumerate(table):
+        image = io.BytesIO()
+        Image.new("RGB", (84, 56), (10 * i, 100, 200)).save(image, format="PNG")
+        row["prompt"][0]["content"] = f"<image>say {i}"
+        row["images"] = [{"bytes": image.getvalue(), "path": None}]
+    pq.write_table(pa.Table.from_pylist(table), folder / "rows.parquet")
+    (folder / "domains.yaml").write_text(VISION_DOMAINS)
+    data = [f"data.{split}_files={folder / 'rows.parquet'}" for split in ("train", "val")]
+    return str(folder / "model"), [*data, f"recap.domains_file={folder / 'domains.yaml'}"]
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ def state_of_step(run_dir, step: int) -> dict:
     return json.loads((run_dir / "checkpoints" / f"global_step_{step}" / "recap.json").read_text())
 
 
-def test_a_killed_run_resumes_to_the_same_rows_and_the_same_state(launch, launch_and_kill, tmp_path):
+def test_a_killed_run_resumes_to_the_same_rows_and_the_same_state(launch, launch_and_kill, hybrid, tmp_path):
     def overrides(run_dir):
         return [
+            hybrid,
             "trainer.total_training_steps=6",
             "trainer.save_freq=3",
             "trainer.val_before_train=false",

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.tracking import FileLogger
 
+from recap_verl.report.follow import summary
 from recap_verl.report.load import load_metrics
 from recap_verl.report.plots import curves
 from recap_verl.report.table import change_table, weight_table
@@ -102,7 +103,7 @@ def test_weights_are_those_of_the_last_step(tmp_path):
 
 
 def test_command_prints_the_table_and_draws_the_curves(tmp_path):
-    rewards = {"recap/reward/a/iou": 0.5, "recap/weight/iou": 1.0}
+    rewards = {"recap/reward/a/iou": 0.5, "recap/loss/b/ntp": 1.25, "recap/weight/iou": 1.0}
     write(tmp_path / "metrics.jsonl", (0, score("a", 0.5)), (1, {**rewards, **score("a", 0.25)}))
     result = run_report(tmp_path)
     assert result.exit_code == 0, result.output
@@ -110,6 +111,7 @@ def test_command_prints_the_table_and_draws_the_curves(tmp_path):
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     assert curves(load_metrics(tmp_path)) == {
         "reward in training": {"a/iou": "recap/reward/a/iou"},
+        "next-token loss": {"b/ntp": "recap/loss/b/ntp"},
         "weight": {"iou": "recap/weight/iou"},
         "validation score": {"a": "val-core/a/acc/mean@1"},
     }
@@ -138,3 +140,8 @@ def test_command_says_what_is_missing(tmp_path, text, message):
     assert result.exit_code == 1
     assert message in result.output
     assert not (tmp_path / "report.png").exists()
+
+
+def test_a_step_in_one_line():
+    data = {"recap/reward/a/iou": 0.5, "recap/reward/a/format": 1.0, "recap/loss/b/ntp": 1.25, "recap/weight/iou": 0.9}
+    assert summary({"step": 3, "data": data}) == "a 0.75  b nll 1.25  weights 0.90-0.90"

