@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from PIL import Image
 from recap_verl.lab import tiny, tiny_vl
 
 HERE = Path(__file__).parent
+
+# What Ray, torch, gloo and glibc write when a process dies of something else than a Python error.
+CRASH = re.compile(r"SIG[A-Z]{3,}|terminate called|what\(\)|EnforceNotMet|Fatal|Aborted|core dumped|OutOfMemory")
 
 DOMAINS = """
 a: {role: target, data_sources: [toy/a], objectives: {letters: {fn: "toy_objectives:letters"}, think_format: {}}}
@@ -53,6 +57,12 @@ class CompletedRun:
     returncode: int
     log: str
     metrics: dict[int, dict]
+
+    @property
+    def end(self) -> str:
+        """How it ended: the lines that tell of a crash in any process, wherever they stand, and the last ones."""
+        crashes = [line[:500] for line in self.log.splitlines() if CRASH.search(line)]
+        return "\n".join([*crashes[:40], "...", self.log[-3000:]])
 
 
 def rows(split: str, count: int, sources=("toy/a", "toy/b", "toy/c")) -> list[dict]:
