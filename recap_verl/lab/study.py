@@ -1,0 +1,36 @@
+"""What every arm of the study has in common, whichever engine runs it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings of a run.
+
+    Attributes:
+        steps: updates; one on each batch of rollouts, so that every ratio is 1.
+        prompts: prompts a step, over all domains.
+        rollouts: responses to each; a group of GRPO.
+        learning_rate: AdamW's, constant.
+        weight_decay: AdamW's.
+        max_grad_norm: the gradient is scaled down to it.
+        max_prompt_length, max_response_length: tokens.
+        validate_every: steps between two validations; there is one before the first step and one behind the last.
+    """
+
+    steps: int = 150
+    prompts: int = 12
+    rollouts: int = 6
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    max_prompt_length: int = 96
+    max_response_length: int = 32
+    validate_every: int = 25
+
+    def __post_init__(self):
+        for name in ("steps", "prompts", "rollouts", "validate_every", "max_prompt_length", "max_response_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}")
+        if self.rollouts < 2:
+            raise ValueError("rollouts must be at least 2: GRPO compares the responses to one prompt")
