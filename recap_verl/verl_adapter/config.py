@@ -13,12 +13,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from recap_verl.advantage import LOSS_AGG_MODES
 from recap_verl.domains import Domains
-from recap_verl.replay import Mixture, ReplaySampler, mixture_from_config
-from recap_verl.scheduler import RecapScheduler
+from recap_verl.parts import build_domains, build_mixture, build_scheduler
+from recap_verl.replay import ReplaySampler
 from recap_verl.verl_adapter import checkpoint, estimators
 from recap_verl.verl_adapter.layering import load_trainer_class
 
-TARGET_ONLY = "target_only"
 _NEEDED_COLUMNS = ("data_source", "prompt", "reward_model")
 
 
@@ -41,45 +40,6 @@ def prepare_config(config: DictConfig) -> None:
     load_trainer_class(config)
     _check_data(config, domains)
     checkpoint.check_resume(config, scheduler)
-
-
-def build_domains(config: DictConfig) -> Domains:
-    """The domains of ``recap.domains``, with plain dicts and lists for options wherever they are built."""
-    return Domains(_plain(config.recap.domains), config.recap.weight_per)
-
-
-def build_scheduler(config: DictConfig, domains: Domains) -> RecapScheduler:
-    """The scheduler of ``recap.scheduler`` over the objectives of the trained domains."""
-    try:
-        return RecapScheduler(
-            domains.scheduler_objectives(),
-            static_weights=domains.prior_weights(),
-            **_plain(config.recap.scheduler),
-        )
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"recap.scheduler: {error}") from error
-
-
-def build_mixture(config: DictConfig, domains: Domains) -> Mixture:
-    """The sampler's mixture of ``recap.mixture``; "target_only" is the one this adds to ``mixture_from_config``."""
-    value = _plain(config.recap.mixture)
-    trained = [name for name, spec in domains.items() if spec.trained]
-    if value == TARGET_ONLY:
-        return {name: float(name in domains.targets) for name in trained}
-    try:
-        mixture = mixture_from_config(value, domains.targets)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"recap.mixture: {error}") from error
-    if isinstance(mixture, Mapping):
-        unknown = [name for name in mixture if name not in trained]
-        if unknown:
-            raise ValueError(f"recap.mixture names {unknown[0]!r}, which is no trained domain of recap.domains")
-    return mixture
-
-
-def _plain(value: Any) -> Any:
-    """A config node as plain dicts and lists, anything else as it is."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _merge_domains_file(config: DictConfig) -> None:

@@ -10,7 +10,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from recap_verl.domains import DomainSpec
 from recap_verl.objectives import ObjectiveError, collect_events
-from recap_verl.verl_adapter.config import build_domains
+from recap_verl.parts import build_domains
 
 logger = logging.getLogger(__name__)
 

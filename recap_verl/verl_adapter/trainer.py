@@ -19,9 +19,9 @@ from transfer_queue import KVBatchMeta
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.debug import marked_timer
 
+from recap_verl.parts import build_domains, build_mixture, build_scheduler
 from recap_verl.replay import ReplaySampler
 from recap_verl.verl_adapter import checkpoint
-from recap_verl.verl_adapter.config import build_domains, build_mixture, build_scheduler
 from recap_verl.verl_adapter.estimators import NAME, StepRewards, step_rewards
 from recap_verl.verl_adapter.hybrid_trainer import NextTokenRowsMixin
 from recap_verl.verl_adapter.step_data import COUNTS, StepData

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from run_config import CONFIGS, DOMAINS, change, composed, refusal
 
 import recap_verl
-from recap_verl.verl_adapter.config import build_domains, build_mixture, build_scheduler, prepare_config
+from recap_verl.parts import build_domains, build_mixture, build_scheduler
+from recap_verl.verl_adapter.config import prepare_config
 
 
 def test_a_good_configuration_is_completed(config):

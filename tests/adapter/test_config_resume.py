@@ -6,8 +6,9 @@ import pytest
 import torch
 from run_config import change, refusal
 
+from recap_verl.parts import build_domains, build_scheduler
 from recap_verl.verl_adapter import checkpoint
-from recap_verl.verl_adapter.config import build_domains, build_scheduler, prepare_config
+from recap_verl.verl_adapter.config import prepare_config
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 from run_config import DOMAINS, change, refusal
 
 from recap_verl.advantage import LOSS_AGG_MODES
-from recap_verl.verl_adapter.config import build_domains, build_scheduler, prepare_config
+from recap_verl.parts import build_domains, build_scheduler
+from recap_verl.verl_adapter.config import prepare_config
 
 SFT = {"data_sources": ["toy/ocr"], "kind": "sft"}
 MIXED = {**DOMAINS, "ocr": SFT}

@@ -16,7 +16,7 @@ from verl.workers.engine.utils import prepare_micro_batches
 from verl.workers.utils.losses import ppo_loss
 
 from recap_verl.lab.tiny import build_tokenizer
-from recap_verl.verl_adapter.config import build_domains, build_scheduler
+from recap_verl.parts import build_domains, build_scheduler
 from recap_verl.verl_adapter.estimators import NAME
 from recap_verl.verl_adapter.hybrid_loss import HybridLoss
 from recap_verl.verl_adapter.ntp_fields import HITS, WANT_HITS
