@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recap_verl.objectives import Objective, get_objective
+from recap_verl.objectives import Objective, acceptable_answers, get_objective
 
 ROLES = ("target", "general", "probe")
 KINDS = ("rl", "sft")
@@ -68,6 +68,10 @@ class DomainSpec:
     def is_sft(self) -> bool:
         """Whether its training rows carry reference answers instead of being answered by the model."""
         return self.kind == "sft"
+
+    def reference_answer(self, ground_truth: Any) -> str:
+        """What the model is to write for a row of an sft domain: the first acceptable answer, in the template."""
+        return self.template.replace("{}", acceptable_answers(ground_truth)[0])
 
     @property
     def trained_objectives(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import numpy as np
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from recap_verl.domains import Domains
-from recap_verl.objectives import acceptable_answers
 from recap_verl.verl_adapter.ntp_fields import DISTRIBUTION
 from recap_verl.verl_adapter.teacher_forced import ANSWER, NAME
 
@@ -31,7 +30,8 @@ class HybridCollate:
         for row in rows:
             spec = self.domains.of_data_source(row["data_source"])
             if spec.is_sft:
-                row.update({"agent_name": NAME, "__rollout_n__": 1, ANSWER: reference_answer(row, spec.template)})
+                answer = spec.reference_answer(row["reward_model"]["ground_truth"])
+                row.update({"agent_name": NAME, "__rollout_n__": 1, ANSWER: answer})
             else:
                 row.setdefault("agent_name", self.default_loop)
                 row.setdefault("__rollout_n__", self.rollouts)
@@ -42,8 +42,3 @@ class HybridCollate:
         # One batch of prompts may be put together from several: columns must be of one kind in all of them.
         batch["__rollout_n__"] = np.array([int(n) for n in batch["__rollout_n__"]], dtype=object)
         return batch
-
-
-def reference_answer(row: dict, template: str) -> str:
-    """What the model is to write: the first acceptable ground truth, in the domain's template."""
-    return template.replace("{}", acceptable_answers(row["reward_model"]["ground_truth"])[0])

@@ -1,5 +1,8 @@
 """Domains that learn reference answers: kind: sft."""
 
+import json
+
+import numpy as np
 import pytest
 
 from recap_verl.domains import NTP, Domains
@@ -155,3 +158,36 @@ def test_mistakes_of_generated_domains(settings, message):
     with pytest.raises(ValueError) as error:
         Domains({"math": {**MATH, **settings}})
     assert message in str(error.value) and "sft" in str(error.value)
+
+
+def with_template(template: str):
+    target = {"role": "target", "objectives": ["accuracy"]}
+    return Domains({"math": target, "ocr": {"kind": "sft", "template": template}})["ocr"]
+
+
+@pytest.mark.parametrize(
+    ("truth", "answer"),
+    [
+        ("12", "12"),
+        (json.dumps("12"), "12"),
+        (json.dumps(["first", "second"]), "first"),
+        (["first", "second"], "first"),
+        (np.array(["first", "second"]), "first"),
+        ((3, 4), "3"),
+        (0.5, "0.5"),
+        (json.dumps("Straße 数学\n{}"), "Straße 数学\n{}"),
+        ("[0, 1]", "[0, 1]"),
+        ("", ""),
+    ],
+    ids=str,
+)
+def test_the_answer_is_the_first_that_counts_as_right(truth, answer):
+    assert with_template("{}").reference_answer(truth) == answer
+    assert with_template("so: {}!").reference_answer(truth) == f"so: {answer}!"
+
+
+@pytest.mark.parametrize(
+    ("template", "written"), [("{x} {}", "{x} 12"), (r"\boxed{{}}", r"\boxed{12}"), ("%s{}", "%s12")]
+)
+def test_only_the_empty_braces_of_a_template_are_filled(template, written):
+    assert with_template(template).reference_answer("12") == written
