@@ -1,13 +1,15 @@
 """The gradient that verl's actor update applies is that of (1/K) * sum_k lambda_k * L_k, written out independently."""
 
+from functools import partial
+
 import pytest
 import torch
+from fast_gradient import fast_gradient
 from gradient_probe import CASES, MODES
 from reference_gradient import HORIZON, reference_gradient
 
 pytestmark = pytest.mark.e2e
 
-TEMPERATURE = 0.8
 TOLERANCE = 1e-4
 DOMAINS = """
 r1: {role: target, objectives: {one: {fn: "gradient_probe:hashed", seed: 1}}}
@@ -31,15 +33,17 @@ def hybrid_data(tmp_path_factory, write_rows):
 
 
 @pytest.mark.parametrize(
-    ("ranks", "engine", "modes"),
+    ("ranks", "engine", "modes", "temperature"),
     [
-        (1, "padded", MODES),
-        (2, "padded", MODES),
+        (1, "padded", MODES, 0.8),
+        (2, "padded", MODES, 0.8),
         # How rows are packed has nothing to do with how their losses are averaged: one mode of each family.
-        (1, "packed", ("token-mean", "seq-mean-token-mean")),
+        (1, "packed", ("token-mean", "seq-mean-token-mean"), 1.0),
     ],
 )
-def test_the_gradient_is_that_of_the_weighted_loss(launch, tmp_path, workspace, hybrid_data, ranks, engine, modes):
+def test_the_gradient_is_that_of_the_weighted_loss(
+    launch, tmp_path, workspace, hybrid_data, ranks, engine, modes, temperature
+):
     out = tmp_path / "gradients"
     out.mkdir()
     packed = ["actor_rollout_ref.model.use_remove_padding=true", "actor_rollout_ref.actor.use_dynamic_bsz=true"]
@@ -52,7 +56,7 @@ def test_the_gradient_is_that_of_the_weighted_loss(launch, tmp_path, workspace, 
             "data.train_batch_size=16",
             "actor_rollout_ref.actor.ppo_mini_batch_size=16",
             f"actor_rollout_ref.actor.loss_scale_factor={HORIZON}",
-            f"actor_rollout_ref.rollout.temperature={TEMPERATURE}",
+            f"actor_rollout_ref.rollout.temperature={temperature}",
             # One row at a time: the probe's batches have any number of rows.
             "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=1",
             f"trainer.n_gpus_per_node={ranks}",
@@ -64,8 +68,8 @@ def test_the_gradient_is_that_of_the_weighted_loss(launch, tmp_path, workspace, 
         env={"GRADIENT_PROBE_OUT": str(out), "GRADIENT_PROBE_MODES": ",".join(modes)},
     )
     assert run.returncode == 0, run.end
-    references = {}
-    deviations = {path.stem: deviation(path, workspace.model, references) for path in sorted(out.glob("*.case"))}
+    formula = partial(reference_gradient, workspace.model, temperature=temperature)
+    deviations = {path.stem: deviation(path, formula, references) for path, references in cases(out)}
     assert len(deviations) == len(CASES) * len(modes) * 2 * 3
     report = "\n".join(f"{value:.1e}  {label}" for label, value in deviations.items())
     (tmp_path / "deviations.txt").write_text(report)
@@ -75,8 +79,24 @@ def test_the_gradient_is_that_of_the_weighted_loss(launch, tmp_path, workspace, 
     without_sft = sorted(out.glob("*.plain"))
     assert len(without_sft) == 2 * len(modes) * 2
     assert [path.stem for path in without_sft if not equal_to_the_bit(path)] == []
+    if temperature == 1.0:
+        engine = partial(fast_gradient, workspace.model)
+        same = {path.stem: deviation(path, engine, kept) for path, kept in cases(out) if of_fast_engine(path)}
+        assert len(same) == len(CASES) * 2
+        assert max(same.values()) < TOLERANCE, same
     # Each mini-batch of verl's token-mean divides by its own tokens: the step is the objective only if they are equal.
     assert all(deviations[label] < 0.5 for label in inexact), report
+
+
+def cases(out):
+    """Each case's file, with a dictionary that is the same for all of them."""
+    references = {}
+    return [(path, references) for path in sorted(out.glob("*.case"))]
+
+
+def of_fast_engine(path) -> bool:
+    """Whether the laboratory's engine makes such steps: one update, averaged over tokens."""
+    return ", token-mean," in path.stem and path.stem.endswith("micro-batch all, mini-batches 1")
 
 
 def equal_to_the_bit(path) -> bool:
@@ -90,8 +110,8 @@ def by_mini_batch(label: str) -> bool:
     return label.startswith("rl") and ", token-mean," in label and label.endswith("mini-batches 2")
 
 
-def deviation(path, model: str, references: dict) -> float:
-    """Norm of the difference between the applied and the reference gradient, relative to the latter.
+def deviation(path, gradient_of, references: dict) -> float:
+    """Norm of the difference between the applied gradient and `gradient_of` the case, relative to the latter.
 
     `references` keeps the latter for the next case that differs in micro-batches alone.
     """
@@ -101,7 +121,7 @@ def deviation(path, model: str, references: dict) -> float:
     share = 1.0 if case["mode"] == "token-sum" else 1 / len(mini_batches)
     formula = path.stem.replace("micro-batch 1,", "micro-batch all,")
     if formula not in references:
-        references[formula] = reference_gradient(model, case, TEMPERATURE)
+        references[formula] = gradient_of(case)
     reference = references[formula]
     difference = square = 0.0
     for name, expected in reference.items():

@@ -1,0 +1,98 @@
+"""A language model as a policy of the fast engine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+class TextPolicy:
+    """A causal language model in float32 with its tokenizer and chat template.
+
+    Args:
+        folder: of the model.
+        rows_at_once: forward passes take so many rows at most.
+    """
+
+    def __init__(self, folder: Path | str, rows_at_once: int = 64):
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train(False)
+        self.rows_at_once = rows_at_once
+        self._end = self.tokenizer.eos_token_id
+        pad = self.tokenizer.pad_token_id
+        self._pad = self._end if pad is None else pad
+
+    def sample(
+        self, rows: Sequence[dict], temperature: float, generator: torch.Generator, max_new_tokens: int
+    ) -> list[Tensor]:
+        """See `Policy`."""
+        responses = []
+        for start in range(0, len(rows), self.rows_at_once):
+            responses += self._sample(rows[start : start + self.rows_at_once], temperature, generator, max_new_tokens)
+        return responses
+
+    @torch.no_grad()
+    def _sample(self, rows, temperature: float, generator: torch.Generator, max_new_tokens: int) -> list[Tensor]:
+        prompts = pad_sequence(
+            [self.prompt_ids(row) for row in rows], batch_first=True, padding_value=self._pad, padding_side="left"
+        )
+        lengths = torch.tensor([len(self.prompt_ids(row)) for row in rows])
+        mask = (torch.arange(prompts.shape[1])[None] >= prompts.shape[1] - lengths[:, None]).long()
+        choice = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        # `generate` draws from the global state alone.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            whole = self.model.generate(
+                input_ids=prompts,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=self._end,
+                pad_token_id=self._pad,
+                **(choice if temperature else {"do_sample": False}),
+            )
+        return [self._ended(row) for row in whole[:, prompts.shape[1] :]]
+
+    def _ended(self, tokens: Tensor) -> Tensor:
+        ends = (tokens == self._end).nonzero()
+        return tokens[: int(ends[0]) + 1] if len(ends) else tokens
+
+    def log_probs(self, rows: Sequence[dict], responses: Sequence[Tensor]) -> Tensor:
+        """See `Policy`."""
+        parts = [
+            self._log_probs(rows[start : start + self.rows_at_once], responses[start : start + self.rows_at_once])
+            for start in range(0, len(rows), self.rows_at_once)
+        ]
+        width = max(part.shape[1] for part in parts)
+        return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
+
+    def _log_probs(self, rows, responses) -> Tensor:
+        prompts = [self.prompt_ids(row) for row in rows]
+        whole = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+        ids = pad_sequence(whole, batch_first=True, padding_value=self._pad)
+        lengths = torch.tensor([len(row) for row in whole])
+        mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
+        logits = self.model(input_ids=ids, attention_mask=mask.long()).logits[:, :-1]
+        chosen = torch.log_softmax(logits, dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
+        return pad_sequence(
+            [
+                row[len(prompt) - 1 : len(prompt) - 1 + len(response)]
+                for row, prompt, response in zip(chosen, prompts, responses, strict=True)
+            ],
+            batch_first=True,
+        )
+
+    def prompt_ids(self, row: dict) -> Tensor:
+        """(length,) as verl's agent loop tokenises a row's prompt."""
+        ids = self.tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
+        return torch.tensor(ids, dtype=torch.int64)
+
+    def decode(self, response: Tensor) -> str:
+        """See `Policy`."""
+        return self.tokenizer.decode(response, skip_special_tokens=True)
+
+    def encode(self, answer: str) -> Tensor:
+        """See `Policy`."""
+        return torch.tensor([*self.tokenizer.encode(answer, add_special_tokens=False), self._end], dtype=torch.int64)
