@@ -32,6 +32,13 @@ def test_quickstart_writes_every_split_and_domains_that_cover_it(tmp_path):
         assert {source: sources.count(source) for source in sources} == dict.fromkeys(domains.data_sources, most)
 
 
+def test_the_checker_passes_what_the_quickstart_trains_on(tmp_path):
+    assert invoke("quickstart", "--out", tmp_path).exit_code == 0
+    files = [tmp_path / f"{split}.parquet" for split in ("train", "val", "test")]
+    checked = invoke("check", *files)
+    assert checked.exit_code == 0, checked.output
+
+
 def test_the_same_seed_writes_the_same_bytes(tmp_path):
     written = []
     for folder, seed in (("a", 3), ("b", 3), ("c", 4)):

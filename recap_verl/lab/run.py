@@ -1,0 +1,165 @@
+"""One arm and seed of a study, with either engine, as rows of the results table."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from omegaconf import OmegaConf
+
+from recap_verl.domains import Domains
+from recap_verl.lab import verl_engine
+from recap_verl.lab.arms import Arm, arm_domains, arm_mixture, find_arm, kl_factor, recap_section
+from recap_verl.lab.fast.engine import FastEngine
+from recap_verl.lab.fast.policy import Policy
+from recap_verl.lab.study import Study
+
+ENGINES = ("fast", "verl")
+SELF_SOURCE = "self/lab"
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """What is trained and on what.
+
+    Attributes:
+        name: the results table's column `study`.
+        model: folder of the base.
+        data: folder with train.parquet, val.parquet, self_prompts.parquet and domains.yaml.
+        load: a policy of the fast engine from a model folder.
+    """
+
+    name: str
+    model: Path
+    data: Path
+    load: Callable[[Path], Policy]
+
+    @property
+    def self_replay(self) -> Path:
+        """The base model's own answers, once they are written."""
+        return (
+            self.data / f"self_replay-{_digest(self.model / 'config.json', self.model / 'model.safetensors')}.parquet"
+        )
+
+    def domains(self) -> dict[str, Any]:
+        """The mapping of domains.yaml."""
+        return OmegaConf.to_container(OmegaConf.load(self.data / "domains.yaml"))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the study: an arm with changed settings, and a seed.
+
+    Attributes:
+        arm: a name of `ARMS`.
+        seed: of sampler and rollouts.
+        variant: how the table calls the changes; empty for the arm's own settings.
+        changes: keys of the config section `recap`.
+    """
+
+    arm: str
+    seed: int
+    variant: str = ""
+    changes: Mapping[str, Any] | None = None
+
+
+def write_self_replay(laboratory: Laboratory, study: Study) -> None:
+    """Let the base model answer the prompts of skills that are not replayed, unless it has done so."""
+    if laboratory.self_replay.exists():
+        return
+    command = [sys.executable, "-m", "recap_verl.self_replay", str(laboratory.data / "self_prompts.parquet")]
+    options = {
+        "--model": laboratory.model,
+        "--out": laboratory.self_replay,
+        "--data-source": SELF_SOURCE,
+        "--max-prompt-length": study.max_prompt_length,
+        "--max-response-length": study.max_response_length,
+        "--dtype": "float32",
+    }
+    subprocess.run([*command, *(str(part) for pair in options.items() for part in pair)], check=True)
+
+
+def run_trial(
+    laboratory: Laboratory,
+    trial: Trial,
+    study: Study,
+    engine: str,
+    work: Path,
+    progress: Callable[[int], None] = lambda step: None,
+) -> list[dict]:
+    """Rows of the results table, from step 0 to the last.
+
+    Args:
+        engine: "fast" or "verl".
+        work: folder for verl's runs, which go on from their last checkpoint.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, but is {engine!r}")
+    arm = find_arm(trial.arm)
+    recap = recap_section(arm, trial.changes)
+    mapping = arm_domains(arm, laboratory.domains(), SELF_SOURCE)
+    domains = Domains(mapping, recap.weight_per)
+    trained = [name for name, spec in domains.items() if spec.trained]
+    recap.mixture = arm_mixture(arm, recap.mixture, trained)
+    train_files = [laboratory.data / "train.parquet", *([laboratory.self_replay] if arm.self_replay else [])]
+    if engine == "verl":
+        found = verl_engine.train(
+            laboratory.model,
+            train_files,
+            laboratory.data / "val.parquet",
+            mapping,
+            recap,
+            study,
+            trial.seed,
+            kl_factor(arm),
+            work / "runs" / run_name(laboratory, trial, study),
+        )
+    else:
+        recap.domains = mapping
+        found = _fast(laboratory, arm, domains, recap, train_files, study, trial.seed, progress)
+    head = {"engine": engine, "study": laboratory.name, "arm": trial.arm, "variant": trial.variant, "seed": trial.seed}
+    names = ("step", "data_source", "decoding", "metric", "value")
+    return [{**head, **dict(zip(names, record, strict=True))} for record in found]
+
+
+def _fast(laboratory: Laboratory, arm: Arm, domains: Domains, recap, train_files, study: Study, seed: int, progress):
+    kl = kl_factor(arm)
+    rows = [row for file in train_files for row in pq.read_table(file).to_pylist()]
+    engine = FastEngine(
+        laboratory.load(laboratory.model),
+        laboratory.load(laboratory.model) if kl else None,
+        rows,
+        pq.read_table(laboratory.data / "val.parquet").to_pylist(),
+        domains,
+        OmegaConf.create({"recap": recap}),
+        study,
+        seed,
+        kl,
+    )
+    return list(engine.run(progress))
+
+
+def run_name(laboratory: Laboratory, trial: Trial, study: Study) -> str:
+    """A folder's name that other settings never share."""
+    settings = json.dumps([laboratory.name, dict(trial.changes or {}), vars(study)], sort_keys=True)
+    return f"{trial.arm}-{trial.seed}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
+
+
+def _digest(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def grid(arms: list[str], seeds: list[int], variants: Mapping[str, Mapping[str, Any]]) -> Iterator[Trial]:
+    """Every arm with every variant and seed, a seed at a time so that pairs are complete early."""
+    for seed in seeds:
+        for arm in arms:
+            for variant, changes in variants.items():
+                yield Trial(arm, seed, variant, changes)
