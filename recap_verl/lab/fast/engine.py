@@ -11,12 +11,12 @@ from torch import Tensor
 from recap_verl.domains import Domains
 from recap_verl.lab.fast.loss import LossSettings, StepRows, step_loss
 from recap_verl.lab.fast.policy import Policy
-from recap_verl.lab.fast.scoring import mean_by_source, score
+from recap_verl.lab.fast.scoring import mean_by_source, score, validate
 from recap_verl.lab.study import Study
 from recap_verl.parts import build_mixture, build_scheduler
 from recap_verl.replay import ReplaySampler
 
-TRAIN, GREEDY, SAMPLED = "train", "greedy", "sampled"
+TRAIN = "train"
 Record = tuple[int, str, str, str, float]
 
 
@@ -173,20 +173,10 @@ class FastEngine:
 
     # --------------------------------------------------------------------- validation
 
-    @torch.no_grad()
     def validate(self) -> list[Record]:
         """Score the validation rows, greedy and sampled."""
-        sources = [row["data_source"] for row in self.validation]
-        records = []
-        for decoding, temperature in ((GREEDY, 0.0), (SAMPLED, 1.0)):
-            responses = self._answers(self.validation, temperature)
-            scores = [
-                score(self.domains, row, self.policy.decode(response))
-                for row, response in zip(self.validation, responses, strict=True)
-            ]
-            for (source, metric), value in mean_by_source(sources, scores).items():
-                records.append((self.step, source, decoding, metric, value))
-        return records
+        scores = validate(self.policy, self.validation, self.domains, self.generator, self.study.max_response_length)
+        return [(self.step, *key, value) for key, value in scores.items()]
 
     # ---------------------------------------------------------------------------- rows
 

@@ -1,10 +1,15 @@
 """Responses to objective values, and their means."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import torch
 
 from recap_verl.domains import Domains
+from recap_verl.lab.fast.policy import Policy
 from recap_verl.objectives import ObjectiveError
+
+GREEDY, SAMPLED = "greedy", "sampled"
 
 
 def score(domains: Domains, row: dict, response: str) -> dict[str, float]:
@@ -25,3 +30,18 @@ def mean_by_source(sources: Iterable[str], scores: Iterable[dict[str, float]]) -
         for name, value in of_row.items():
             values[source, name].append(value)
     return {key: sum(of_key) / len(of_key) for key, of_key in values.items()}
+
+
+@torch.no_grad()
+def validate(
+    policy: Policy, rows: Sequence[dict], domains: Domains, generator: torch.Generator, max_new_tokens: int
+) -> dict[tuple[str, str, str], float]:
+    """(data source, decoding, objective) -> mean over the rows, greedy and at temperature 1."""
+    sources = [row["data_source"] for row in rows]
+    found = {}
+    for decoding, temperature in ((GREEDY, 0.0), (SAMPLED, 1.0)):
+        responses = policy.sample(rows, temperature, generator, max_new_tokens)
+        scores = [score(domains, row, policy.decode(response)) for row, response in zip(rows, responses, strict=True)]
+        for (source, objective), value in mean_by_source(sources, scores).items():
+            found[source, decoding, objective] = value
+    return found

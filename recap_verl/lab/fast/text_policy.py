@@ -24,6 +24,7 @@ class TextPolicy:
         self._end = self.tokenizer.eos_token_id
         pad = self.tokenizer.pad_token_id
         self._pad = self._end if pad is None else pad
+        self.never = None
 
     def sample(
         self, rows: Sequence[dict], temperature: float, generator: torch.Generator, max_new_tokens: int
@@ -46,11 +47,11 @@ class TextPolicy:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             whole = self.model.generate(
-                input_ids=prompts,
-                attention_mask=mask,
+                **self.inputs(rows, prompts, mask),
                 max_new_tokens=max_new_tokens,
                 eos_token_id=self._end,
                 pad_token_id=self._pad,
+                suppress_tokens=self.never,
                 **(choice if temperature else {"do_sample": False}),
             )
         return [self._ended(row) for row in whole[:, prompts.shape[1] :]]
@@ -69,20 +70,33 @@ class TextPolicy:
         return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
 
     def _log_probs(self, rows, responses) -> Tensor:
+        chosen = [
+            of_row.gather(1, response[:, None]).squeeze(1)
+            for of_row, response in zip(self.distributions(rows, responses), responses, strict=True)
+        ]
+        return pad_sequence(chosen, batch_first=True)
+
+    def distributions(self, rows: Sequence[dict], responses: Sequence[Tensor]) -> list[Tensor]:
+        """(length, vocabulary) log-probabilities at each token of each response, in one pass and with gradient."""
+        ids, mask, starts = self.sequences(rows, responses)
+        logits = self.model(**self.inputs(rows, ids, mask)).logits
+        return [
+            torch.log_softmax(of_row[start - 1 : start - 1 + len(response)], dim=-1)
+            for of_row, start, response in zip(logits, starts, responses, strict=True)
+        ]
+
+    def sequences(self, rows: Sequence[dict], responses: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[int]]:
+        """Prompts with their responses, (rows, longest) token ids and mask, and where each response starts."""
         prompts = [self.prompt_ids(row) for row in rows]
         whole = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
         ids = pad_sequence(whole, batch_first=True, padding_value=self._pad)
         lengths = torch.tensor([len(row) for row in whole])
-        mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
-        logits = self.model(input_ids=ids, attention_mask=mask.long()).logits[:, :-1]
-        chosen = torch.log_softmax(logits, dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
-        return pad_sequence(
-            [
-                row[len(prompt) - 1 : len(prompt) - 1 + len(response)]
-                for row, prompt, response in zip(chosen, prompts, responses, strict=True)
-            ],
-            batch_first=True,
-        )
+        mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
+        return ids, mask, [len(prompt) for prompt in prompts]
+
+    def inputs(self, rows: Sequence[dict], ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """What the model takes for sequences that begin with the rows' prompts."""
+        return {"input_ids": ids, "attention_mask": mask}
 
     def prompt_ids(self, row: dict) -> Tensor:
         """(length,) as verl's agent loop tokenises a row's prompt."""
