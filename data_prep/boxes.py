@@ -15,7 +15,8 @@ def xyxy(value: object) -> Box:
     numbers = [float(number) for number in value]
     if not all(map(math.isfinite, numbers)) or numbers[0] >= numbers[2] or numbers[1] >= numbers[3]:
         raise Skip("box without area", value)
-    return [_short(number) for number in numbers]
+    # Shares of a side need more digits than pixels do.
+    return numbers if max(numbers) <= 1 else [_short(number) for number in numbers]
 
 
 def from_xywh(value: object) -> Box:
@@ -24,6 +25,13 @@ def from_xywh(value: object) -> Box:
         raise Skip("no box", value)
     x, y, width, height = (float(number) for number in value)
     return xyxy([x, y, x + width, y + height])
+
+
+def from_unit(box: Box, image: StoredImage) -> Box:
+    """A box in shares of width and height, in pixels of the source's image."""
+    return [
+        _short(share * side) for share, side in zip(box, (image.original_width, image.original_height) * 2, strict=True)
+    ]
 
 
 def scaled_boxes(boxes: list, image: StoredImage) -> list:

@@ -55,6 +55,7 @@ class Example:
         answer: what counts as right, any JSON value.
         boxes: whether the answer is a box [x1, y1, x2, y2], or a list of them, in pixels of the first image as the
             source has it; it then follows the image when that is resized.
+        unit_boxes: whether such a box is in shares of width and height instead.
         reply: the kind of answer asked for, a key of `prompts.REPLIES`.
         question: the bare question for `extra_info`; default `text` without marks.
         metadata: what else the objectives need, by the names they ask for (`choices`, `precision`, `type`, …).
@@ -65,6 +66,7 @@ class Example:
     answer: Any
     images: list = field(default_factory=list)
     boxes: bool = False
+    unit_boxes: bool = False
     reply: str = "free"
     question: str | None = None
     metadata: dict | None = None
@@ -103,6 +105,7 @@ class Dataset:
         trainable: whether the licence admits training.
         hub: the default of `--source`, "" where it must be given.
         configs: hub configurations (or local folders) that are converted, one after the other.
+        rows_per_config: source rows of each configuration, at most.
         splits: our split -> the source's.
         sizes: our split -> rows, as published.
         objectives: name -> options, the first one the main score; the style's format objective is added.
@@ -129,6 +132,7 @@ class Dataset:
     trainable: bool = True
     hub: str = ""
     configs: tuple[str, ...] = ()
+    rows_per_config: int | None = None
     style: str = "think"
     kind: str = "rl"
     data_sources: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.boxes import scaled_boxes
+from data_prep.boxes import from_unit, scaled_boxes
 from data_prep.dataset import Dataset, Example, MissingColumn, SourceRow
 from data_prep.errors import DataError, Skip
 from data_prep.images import read_image, store_image
@@ -131,6 +131,8 @@ def _verl_row(job: Job, example: Example) -> dict | Skip:
         return skip
     answer, metadata = example.answer, example.metadata
     if example.boxes:
+        if example.unit_boxes:
+            answer = from_unit(answer, images[0])
         answer = scaled_boxes(answer, images[0])
     if example.boxes or example.reply == "box":
         # The names the box objectives ask for; their original image is the one they find in the row.

@@ -73,7 +73,7 @@ def setting_command(
     setting: Annotated[Literal[SETTINGS], typer.Option(help="Setting of the paper.")],
     out: Out,
     sources: Annotated[
-        Path | None, typer.Option(help="Folder with a folder for each data set, by its name; default the hub.")
+        Path | None, typer.Option(help="Folder with folders named after data sets; the others come from the hub.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Rows of each file, at most.")] = None,
     num_proc: Processes = 1,
@@ -82,13 +82,12 @@ def setting_command(
     """Write all data of a setting of the paper: DIR/<data set>/<split>.parquet and DIR/domains.yaml."""
     with one_sentence_errors():
         used = {name: each for name, each in all_datasets().items() if setting in each.settings}
-        if missing := [name for name in used if sources and not (sources / name).is_dir()]:
-            raise DataError(f"--sources {sources} has no folder {', '.join(missing)}")
-        if missing := [name for name, each in used.items() if not sources and not each.hub]:
-            raise DataError(f"{', '.join(missing)} is on no hub: give all sources in folders by --sources")
+        places = {name: _place(each, sources) for name, each in used.items()}
+        if missing := [name for name, place in places.items() if not place]:
+            raise DataError(f"{', '.join(missing)} is on no hub: give --sources DIR with a folder of that name")
         files = {"train": [], "val": []}
         for name, dataset in used.items():
-            for summary in _convert_use(dataset, setting, out / name, sources, limit, num_proc, max_side):
+            for summary in _convert_use(dataset, setting, out / name, places[name], limit, num_proc, max_side):
                 print(summary)
                 files["train" if summary.path.stem == "train" else "val"].append(str(summary.path))
         save_domains({name: each.domain(each.settings[setting]) for name, each in used.items()}, out)
@@ -96,12 +95,18 @@ def setting_command(
             print(f"data.{kind}_files='[{','.join(paths)}]'")
 
 
+def _place(dataset: Dataset, sources: Path | None) -> str:
+    """Where a data set is read from: its folder in `sources`, or its hub id, "" where it is on none."""
+    folder = sources / dataset.name if sources else None
+    return str(folder) if folder and folder.is_dir() else dataset.hub
+
+
 def _convert_use(
-    dataset: Dataset, setting: str, out: Path, sources: Path | None, limit: int | None, processes: int, side: int | None
+    dataset: Dataset, setting: str, out: Path, place: str, limit: int | None, processes: int, side: int | None
 ) -> Iterator[Summary]:
     use = dataset.settings[setting]
     for split in use.splits:
-        source = open_source(dataset, split, str(sources / dataset.name) if sources else None)
+        source = open_source(dataset, split, place)
         limits = [most for most in (limit, use.limit if split == "train" else None) if most]
         most = min(limits, default=None)
         with progress_bar(f"{dataset.name} {split}", source.count(), most) as progress:

@@ -59,7 +59,14 @@ def open_source(
         raise DataError(f"{dataset.name} is on no hub: give its folder with --source")
     configs, theirs = configs or dataset.configs, theirs or dataset.splits[ours]
     if Path(where).exists():
-        return LocalSource(Path(where), theirs, configs=configs, pattern=dataset.files, images=images)
+        return LocalSource(
+            Path(where),
+            theirs,
+            configs=configs,
+            pattern=dataset.files,
+            images=images,
+            rows_per_config=dataset.rows_per_config,
+        )
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", where):
-        return HubSource(where, theirs, configs=configs, revision=revision)
+        return HubSource(where, theirs, configs=configs, revision=revision, rows_per_config=dataset.rows_per_config)
     raise DataError(f"--source {where} is no file, no folder and no hub id (owner/name)")

@@ -92,13 +92,20 @@ def _json_lines(file: Path) -> Iterator[dict]:
 
 
 def _json(file: Path) -> Iterator[dict]:
-    """A list of objects, read piece by piece; or one object a line, which some data sets call .json too."""
+    """A list of objects, read piece by piece; or one object a line, which some data sets call .json too; or one
+    object over many lines, for sources with a file to a row."""
     with open(file, encoding="utf-8") as text:
-        if text.read(64).lstrip()[:1] != "[":
+        if text.read(64).lstrip()[:1] == "[":
+            text.seek(0)
+            yield from _json_list(text)
+            return
+        text.seek(0)
+        first = next((line for line in text if line.strip()), "")
+        if first.strip() != "{":
             yield from _json_lines(file)
             return
         text.seek(0)
-        yield from _json_list(text)
+        yield json.load(text)
 
 
 def _json_list(text) -> Iterator[dict]:

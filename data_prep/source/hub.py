@@ -14,26 +14,36 @@ class HubSource:
     Args:
         hub_id: `owner/name`; `datasets` takes a local folder too.
         configs: names of configurations; none means the default one.
+        rows_per_config: rows of each, at most.
     """
 
     folders: tuple[Path, ...] = ()
 
-    def __init__(self, hub_id: str, split: str, *, configs: tuple[str, ...] = (), revision: str | None = None):
+    def __init__(
+        self,
+        hub_id: str,
+        split: str,
+        *,
+        configs: tuple[str, ...] = (),
+        revision: str | None = None,
+        rows_per_config: int | None = None,
+    ):
         self.name = hub_id
         self.split = split
         self.configs = configs
         self.revision = revision
+        self.rows_per_config = rows_per_config
 
     def fingerprint(self) -> list:
-        return [self.name, self.split, list(self.configs), self.revision]
+        return [self.name, self.split, list(self.configs), self.revision, self.rows_per_config]
 
     def count(self) -> int | None:
         """Not asked: a card's numbers are not always those of its files."""
         return None
 
     def rows(self, start: int = 0) -> Iterator[SourceRow]:
-        every = itertools.chain.from_iterable(self._config_rows(config) for config in self.configs or ("",))
-        return itertools.islice(every, start, None)
+        parts = (itertools.islice(self._config_rows(config), self.rows_per_config) for config in self.configs or ("",))
+        return itertools.islice(itertools.chain.from_iterable(parts), start, None)
 
     def _config_rows(self, config: str) -> Iterator[SourceRow]:
         # Heavy, and local sources need nothing of it.

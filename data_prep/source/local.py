@@ -28,12 +28,21 @@ class LocalSource:
         configs: folders to read, one after the other, as far as they exist.
         pattern: regular expression that a file's name must contain.
         images: folder that paths of images are relative to; default the source's and the file's folder.
+        rows_per_config: rows of each configuration's folder, at most.
     """
 
     def __init__(
-        self, path: Path, split: str, *, configs: tuple[str, ...] = (), pattern: str = "", images: Path | None = None
+        self,
+        path: Path,
+        split: str,
+        *,
+        configs: tuple[str, ...] = (),
+        pattern: str = "",
+        images: Path | None = None,
+        rows_per_config: int | None = None,
     ):
         self.name = str(path)
+        self.rows_per_config = rows_per_config
         self.split = split
         self.files = [(config, file) for config, folder in _folders(path, configs) for file in _files(folder, pattern)]
         if path.is_dir():
@@ -56,14 +65,25 @@ class LocalSource:
 
     def fingerprint(self) -> list:
         stats = [(str(file.resolve()), file.stat()) for _, file in self.files]
-        return [self.split, *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)]
+        files = ([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)
+        return [self.split, self.rows_per_config, *files]
 
     def count(self) -> int | None:
         counts = [count_rows(file) for _, file in self.files]
-        return None if None in counts else sum(counts)
+        return None if None in counts or self.rows_per_config else sum(counts)
 
     def rows(self, start: int = 0) -> Iterator[SourceRow]:
-        for config, file in self.files:
+        if self.rows_per_config is None:
+            return self._rows(self.files, start)
+        by_config = itertools.groupby(self.files, key=lambda entry: entry[0])
+        parts = (
+            itertools.islice(self._rows(list(files)), self.rows_per_config if config else None)
+            for config, files in by_config
+        )
+        return itertools.islice(itertools.chain.from_iterable(parts), start, None)
+
+    def _rows(self, files: list[tuple[str, Path]], start: int = 0) -> Iterator[SourceRow]:
+        for config, file in files:
             known = count_rows(file)
             if known is not None and known <= start:
                 start -= known

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from data_prep.__main__ import app
 from data_prep.commands.generate import GENERATED
-from data_prep.dataset import all_datasets
+from data_prep.dataset import SETTINGS, all_datasets
 from recap_verl.domains import Domains
 
 
@@ -149,8 +149,16 @@ class TestSetting:
         assert f"data.train_files='[{out}/sat/train.parquet,{out}/scienceqa/train.parquet]'" in result.output
         assert f"{out}/chartqa/test.parquet" in result.output.partition("data.val_files=")[2]
 
-    def test_sources_that_are_not_there_are_named(self, used, tmp_path):
-        (tmp_path / "sat").mkdir()
-        result = invoke("all", "--setting", "rlvr_only", "--out", tmp_path / "out", "--sources", tmp_path)
+    def test_a_data_set_on_no_hub_needs_a_folder(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("data_prep.commands.convert.all_datasets", lambda: {"refcoco": all_datasets()["refcoco"]})
+        result = invoke("all", "--setting", "hybrid", "--out", tmp_path / "out", "--sources", tmp_path)
         assert result.exit_code == 2
-        assert f"--sources {tmp_path} has no folder scienceqa, chartqa" in result.stderr
+        assert "refcoco is on no hub: give --sources DIR with a folder of that name" in result.stderr
+
+    @pytest.mark.parametrize("setting", SETTINGS)
+    def test_every_setting_has_data_to_train_and_to_validate_on(self, setting):
+        uses = [(each, each.settings[setting]) for each in all_datasets().values() if setting in each.settings]
+        splits = {each.name: use.splits for each, use in uses}
+        assert any("train" in of_set for of_set in splits.values()) and any("train" not in s for s in splits.values())
+        domains = Domains({each.name: each.domain(use) for each, use in uses})
+        assert domains.targets and all(domains[each.name].trained == ("train" in use.splits) for each, use in uses)

@@ -1,0 +1,54 @@
+"""MathVerse (arXiv 2403.14624), testmini: each problem in five versions, from all text to all picture."""
+
+import re
+
+from data_prep.copies import without_marks
+from data_prep.dataset import Dataset, Example, SourceRow, Use
+from data_prep.errors import Skip
+from data_prep.rows import MARK
+
+_LETTER = re.compile(r"\(?([A-H])\)?\.?")
+_IN_PICTURE = "Answer the question in the picture."
+
+
+def convert(row: SourceRow) -> Example:
+    # The text-only configuration has "" for an image.
+    if not row["image"]:
+        raise Skip("no image")
+    question = without_marks(row["question"])
+    is_choice = row["question_type"] == "multi-choice"
+    return Example(
+        text=MARK + (question or _IN_PICTURE),
+        images=[row["image"]],
+        answer=_letter(row["answer"]) if is_choice else row["answer"].strip(),
+        reply="letter" if is_choice else "free",
+        question=row.get("question_for_eval") or question,
+        metadata={
+            "version": row["problem_version"],
+            "problem": row.get("problem_index"),
+            "question_type": row["question_type"],
+        },
+    )
+
+
+def _letter(answer: str) -> str:
+    """Some keys are written `(C)`."""
+    if not (found := _LETTER.fullmatch(answer.strip())):
+        raise Skip("answer is no letter", repr(answer))
+    return found[1]
+
+
+DATASET = Dataset(
+    name="mathverse",
+    summary="geometry and functions in five versions, choices and free answers",
+    role="probe",
+    licence="MIT (its repository; the data assumed so)",
+    hub="AI4Math/MathVerse",
+    configs=("testmini",),
+    splits={"test": "testmini"},
+    sizes={"test": 3_940},
+    objectives={"accuracy": {}},
+    ability="math",
+    convert=convert,
+    settings={"hybrid": Use(("test",))},
+)

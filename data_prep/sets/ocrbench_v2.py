@@ -1,0 +1,41 @@
+"""OCRBench v2 (arXiv 2501.00321): thirty kinds of reading text in pictures, each with a score of its own."""
+
+from data_prep.copies import without_marks
+from data_prep.dataset import Dataset, Example, SourceRow, Use
+from data_prep.errors import Skip
+from data_prep.rows import MARK
+
+# Kinds whose score `recap_verl.objectives.ocrbench_v2` does not have, and says why.
+UNSCORED = (
+    *("full-page OCR en", "full-page OCR cn", "fine-grained text recognition en", "text translation cn"),
+    *("table parsing en", "table parsing cn", "chart parsing en", "document parsing en", "document parsing cn"),
+)
+_FACTS = ("type", "eval", "bbox", "bbox_list", "content", "dataset_name", "id")
+
+
+def convert(row: SourceRow) -> Example:
+    if row["type"] in UNSCORED:
+        raise Skip("a kind without a score here", row["type"])
+    question = without_marks(row["question"])
+    return Example(
+        text=MARK + question,
+        images=[row["image"]],
+        answer=row["answers"],
+        question=question,
+        metadata={fact: row.get(fact) for fact in _FACTS},
+    )
+
+
+DATASET = Dataset(
+    name="ocrbench-v2",
+    summary="thirty kinds of reading, parsing and locating text, English and Chinese",
+    role="probe",
+    licence="MIT by its card, research only by its repository",
+    hub="ling99/OCRBench_v2",
+    splits={"test": "test"},
+    sizes={"test": 10_000},
+    objectives={"ocrbench_v2": {}},
+    ability="ocr",
+    convert=convert,
+    settings={"hybrid": Use(("test",))},
+)
