@@ -1,5 +1,6 @@
 """What the base is taught: fresh items of every kind, some with mistakes in them."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -89,3 +90,10 @@ def _wrong(name: str, answer, rng: np.random.Generator):
         return str(max(0, int(answer) + int(rng.choice([-2, -1, 1, 2]))))
     moves = rng.integers(-1, 2, 4) * GRID
     return [int(min(SIDE, max(0, edge + move))) for edge, move in zip(answer, moves, strict=True)]
+
+
+def texts(seed: int, rows: int = 6000) -> Iterator[str]:
+    """Questions and responses that the tokenizer's merges are learnt from."""
+    for row in itertools.islice(lessons(seed), rows):
+        yield row["extra_info"]["question"]
+        yield tables.response_of(row)

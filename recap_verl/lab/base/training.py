@@ -19,7 +19,7 @@ IMPOSSIBLE = -20.0
 class Schooling:
     """How the base is trained; part of the digest that tells whether a base has to be trained again."""
 
-    steps: int = 3600
+    steps: int = 2400
     batch_size: int = 64
     learning_rate: float = 2e-3
     warm_up: int = 100

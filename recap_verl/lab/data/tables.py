@@ -49,15 +49,22 @@ _MAKERS = {
 
 
 def of_domain(domain: str, split: str, seed: int) -> Iterator[Item]:
-    """Items of a domain, its templates in turn, endlessly; the same picture with the same question comes once."""
+    """Items of a domain, its templates in turn, endlessly."""
     streams = [drawn(make, split, seed) for make in _MAKERS[domain]]
+    return itertools.chain.from_iterable(zip(*streams, strict=True))
+
+
+def distinct(domain: str, split: str, seed: int, count: int) -> Iterator[Item]:
+    """The first `count` items of a domain in which no picture comes twice with the same question."""
     seen = set()
-    for item in itertools.chain.from_iterable(zip(*streams, strict=True)):
+    for item in of_domain(domain, split, seed):
         picture = item.image.tobytes() if item.image is not None else b""
         shown = hashlib.sha256(item.question.encode() + picture).digest()
         if shown not in seen:
             seen.add(shown)
             yield item
+        if len(seen) == count:
+            return
 
 
 def known_facts() -> list[Item]:
@@ -69,13 +76,13 @@ def known_facts() -> list[Item]:
 def train_items(seed: int) -> Iterator[Item]:
     """The rows of train.parquet: target, grounding and reading."""
     for domain, rows in TRAIN_ROWS.items():
-        yield from itertools.islice(of_domain(domain, TRAIN, seed), rows)
+        yield from distinct(domain, TRAIN, seed, rows)
 
 
 def val_items(seed: int) -> Iterator[Item]:
     """The rows of val.parquet: every domain and every probe. Facts are what the base was told: they cannot be new."""
     for domain in _MAKERS:
-        yield from itertools.islice(of_domain(domain, VAL, seed), VAL_ROWS)
+        yield from distinct(domain, VAL, seed, VAL_ROWS)
     by_source = {
         source: [fact for fact in known_facts() if fact.data_source == source] for source in (FACTS, UNSEEN_FACTS)
     }
@@ -88,7 +95,7 @@ def self_items(seed: int) -> Iterator[Item]:
     than the validation's of the kinds that copy and phrase ask."""
     yield from (fact for fact in known_facts() if fact.data_source == FACTS)
     for domain in ("copy", "phrase"):
-        yield from itertools.islice(of_domain(domain, TRAIN, seed + 1), SELF_PROMPTS)
+        yield from distinct(domain, TRAIN, seed + 1, SELF_PROMPTS)
 
 
 def rows(of: Iterable[Item], split: str) -> Iterator[dict]:

@@ -1,0 +1,146 @@
+"""python -m recap_verl.lab run | sweep | report: the study of forgetting (docs/lab.md)."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from omegaconf import OmegaConf
+
+from recap_verl.lab import results
+from recap_verl.lab.arms import ARMS, find_arm
+from recap_verl.lab.laboratories import LABORATORIES, open_laboratory
+from recap_verl.lab.run import ENGINES, Laboratory, Trial, grid, run_trial, write_self_replay
+from recap_verl.lab.study import Study
+from recap_verl.lab.sweeps import SWEEPS
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+Work = Annotated[Path, typer.Option(help="Folder of data, base and verl's runs.")]
+Table = Annotated[Path, typer.Option(help="Table that results are appended to; runs it has are not run again.")]
+Engine = Annotated[Literal[ENGINES], typer.Option(help="fast: plain torch; verl: verl's trainer with vLLM.")]
+Seeds = Annotated[str, typer.Option(help="How many, from 0; or first:last.")]
+Name = Annotated[Literal[tuple(LABORATORIES)], typer.Option("--study", help="What is trained.")]
+Processes = Annotated[int, typer.Option(min=1, help="Runs of the fast engine side by side.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Updates, other than the study's own.")]
+
+WORK = Path(".lab")
+TABLE = Path("docs/lab/results.csv")
+
+
+@app.command()
+def run(
+    arms: Annotated[str, typer.Option(help="Names with commas between them.")] = ",".join(ARMS),
+    seeds: Seeds = "1",
+    engine: Engine = "fast",
+    study: Name = "vl",
+    work: Work = WORK,
+    table: Table = TABLE,
+    processes: Processes = 2,
+    steps: Steps = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A key of the section recap, scheduler.temperature=0.2.")
+    ] = None,
+) -> None:
+    """Run arms with seeds, each from the base to the last step, and append what they logged to the table."""
+    changes = OmegaConf.to_container(OmegaConf.from_dotlist(setting or []))
+    names = [name.strip() for name in arms.split(",")]
+    for name in names:
+        _checked(find_arm, name)
+    trials = list(grid(names, _seeds(seeds), {",".join(setting or []): changes}))
+    _run_all(trials, engine, study, work, table, processes, steps)
+
+
+@app.command()
+def sweep(
+    name: Annotated[Literal[tuple(SWEEPS)], typer.Argument(help="Which settings are tried.")],
+    seeds: Seeds = "3",
+    study: Name = "vl",
+    work: Work = WORK,
+    table: Table = TABLE,
+    processes: Processes = 2,
+    steps: Steps = None,
+) -> None:
+    """Run the arm `recap` with one setting after the other, by the fast engine."""
+    _run_all(list(grid(["recap"], _seeds(seeds), SWEEPS[name])), "fast", study, work, table, processes, steps)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Folder of figures, tables and page.")] = Path("docs/lab"),
+    table: Table = TABLE,
+    study: Name = "vl",
+) -> None:
+    """Tables, figures and one page of everything in the table."""
+    # matplotlib is slow to import and runs need none.
+    from recap_verl.lab.report import write_report
+
+    started = time.perf_counter()
+    for path in _checked(write_report, table, out, study):
+        print(path)
+    print(f"{time.perf_counter() - started:.1f} s")
+
+
+def _checked(call, *arguments):
+    """A mistake of the user's as one sentence."""
+    try:
+        return call(*arguments)
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _seeds(text: str) -> list[int]:
+    first, colon, last = text.partition(":")
+    try:
+        return list(range(int(first), int(last))) if colon else list(range(int(first)))
+    except ValueError:
+        raise typer.BadParameter(f"--seeds is {text!r}: write a number, or first:last") from None
+
+
+def _run_all(
+    trials: Sequence[Trial], engine: str, name: str, work: Path, table: Path, processes: int, steps: int | None
+) -> None:
+    laboratory, study = open_laboratory(name, work)
+    if steps:
+        study = replace(study, steps=steps)
+    done = results.finished(table)
+    left = [t for t in trials if (engine, laboratory.name, t.arm, t.variant, t.seed) not in done]
+    print(f"{len(trials) - len(left)} of {len(trials)} runs are in {table}")
+    if any(ARMS[trial.arm].self_replay for trial in left):
+        write_self_replay(laboratory, study)
+    if engine == "verl" or processes == 1:
+        for trial in left:
+            _one(laboratory, trial, study, engine, work, table)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    # A forked process shares torch's thread pool with its parent, which hangs.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet, initargs=(threads,)) as pool:
+        started = [pool.submit(_one, laboratory, trial, study, engine, work, table) for trial in left]
+        for future in as_completed(started):
+            future.result()
+
+
+def _quiet(threads: int) -> None:
+    import torch
+    import transformers
+
+    torch.set_num_threads(threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def _one(laboratory: Laboratory, trial: Trial, study: Study, engine: str, work: Path, table: Path) -> None:
+    started = time.perf_counter()
+    results.append(table, run_trial(laboratory, trial, study, engine, work))
+    variant = f" {trial.variant}" if trial.variant else ""
+    print(f"{engine} {trial.arm}{variant}, seed {trial.seed}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    app()

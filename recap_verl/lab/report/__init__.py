@@ -1,0 +1,44 @@
+"""Tables, figures and a page of the study's results."""
+
+from pathlib import Path
+
+from recap_verl.lab import results
+from recap_verl.lab.report.figures import write_figures
+from recap_verl.lab.report.page import write_page
+from recap_verl.lab.report.tables import write_tables
+from recap_verl.lab.statistics import Measures
+
+MEASURES = {
+    "vl": Measures(
+        target="lab/reason",
+        main={
+            "lab/reason": "accuracy",
+            "lab/ground": "iou",
+            "lab/ocr": "exact_match",
+            "lab/phrase": "iou",
+            "lab/robust_ground": "iou",
+            "lab/robust_ocr": "exact_match",
+            "lab/copy": "exact_match",
+            "lab/facts": "exact_match",
+            "lab/facts_unseen": "exact_match",
+        },
+    )
+}
+
+
+def write_report(table: Path, out: Path, study: str) -> list[Path]:
+    """Everything from the table of results; returns the files written.
+
+    Raises:
+        ValueError, FileNotFoundError: no table, or no runs of the study in it.
+    """
+    if not table.exists():
+        raise FileNotFoundError(f"{table} is not there: run arms first (python -m recap_verl.lab run)")
+    rows = results.read(table)
+    rows = rows[rows.study == study]
+    if rows.empty:
+        raise ValueError(f"{table} has no runs of the study {study!r}")
+    out.mkdir(parents=True, exist_ok=True)
+    text = write_tables(rows, MEASURES[study], out / f"{study}.md")
+    figures = write_figures(rows, MEASURES[study], out, study)
+    return [text, *figures, write_page(text, figures, out / f"{study}.html")]

@@ -1,0 +1,66 @@
+"""The tidy table of the study: one line for each number of each run, appended a whole run at a time."""
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+RUN = ("engine", "study", "arm", "variant", "seed")
+COLUMNS = (*RUN, "step", "data_source", "decoding", "metric", "value")
+
+
+def append(path: Path, rows: Sequence[dict]) -> None:
+    """Add the rows of one run; other processes may do the same at the same time, and a kill leaves the old file.
+
+    Raises:
+        ValueError: rows of several runs, of a run that the table has, or with other columns.
+    """
+    runs = {tuple(row[name] for name in RUN) for row in rows}
+    if len(runs) != 1 or any(set(row) != set(COLUMNS) for row in rows):
+        raise ValueError(
+            f"append takes the rows of one run with the columns {', '.join(COLUMNS)}, not {len(runs)} runs"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if runs & finished(path):
+            raise ValueError(f"{path} has the run {runs.pop()} already")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        if not path.exists():
+            writer.writeheader()
+        writer.writerows({**row, "value": f"{row['value']:.6g}"} for row in rows)
+        old = path.read_bytes() if path.exists() else b""
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(old + text.getvalue().encode())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The whole table.
+
+    Raises:
+        ValueError: it is not such a table; the message names the file and what is wrong.
+    """
+    try:
+        table = pd.read_csv(
+            path, keep_default_na=False, dtype={"seed": int, "step": int, "value": float, "variant": str}
+        )
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ValueError(f"{path} is no table of results: {error}") from error
+    if tuple(table.columns) != COLUMNS:
+        raise ValueError(f"{path} has the columns {', '.join(table.columns)} instead of {', '.join(COLUMNS)}")
+    return table
+
+
+def finished(path: Path) -> set[tuple]:
+    """(engine, study, arm, variant, seed) of every run in the table."""
+    if not path.exists():
+        return set()
+    return set(read(path)[list(RUN)].drop_duplicates().itertuples(index=False, name=None))
