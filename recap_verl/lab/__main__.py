@@ -1,10 +1,7 @@
 """python -m recap_verl.lab run | sweep | report: the study of forgetting (docs/lab.md)."""
 
-import multiprocessing
-import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,8 +12,8 @@ from omegaconf import OmegaConf
 from recap_verl.lab import results
 from recap_verl.lab.arms import ARMS, find_arm
 from recap_verl.lab.laboratories import LABORATORIES, open_laboratory
-from recap_verl.lab.run import ENGINES, Laboratory, Trial, grid, run_trial, write_self_replay
-from recap_verl.lab.study import Study
+from recap_verl.lab.pool import run_pool
+from recap_verl.lab.run import ENGINES, Trial, grid, write_self_replay
 from recap_verl.lab.sweeps import SWEEPS
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -27,7 +24,9 @@ Engine = Annotated[Literal[ENGINES], typer.Option(help="fast: plain torch; verl:
 Seeds = Annotated[str, typer.Option(help="How many, from 0; or first:last.")]
 Name = Annotated[Literal[tuple(LABORATORIES)], typer.Option("--study", help="What is trained.")]
 Processes = Annotated[int, typer.Option(min=1, help="Runs of the fast engine side by side.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Updates, other than the study's own.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--study-option", help="A field of Study, learning_rate=1e-3 or steps=50.")
+]
 
 WORK = Path(".lab")
 TABLE = Path("docs/lab/results.csv")
@@ -42,7 +41,7 @@ def run(
     work: Work = WORK,
     table: Table = TABLE,
     processes: Processes = 2,
-    steps: Steps = None,
+    study_option: Options = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A key of the section recap, scheduler.temperature=0.2.")
     ] = None,
@@ -53,7 +52,7 @@ def run(
     for name in names:
         _checked(find_arm, name)
     trials = list(grid(names, _seeds(seeds), {",".join(setting or []): changes}))
-    _run_all(trials, engine, study, work, table, processes, steps)
+    _run_all(trials, engine, study, work, table, processes, study_option)
 
 
 @app.command()
@@ -64,10 +63,10 @@ def sweep(
     work: Work = WORK,
     table: Table = TABLE,
     processes: Processes = 2,
-    steps: Steps = None,
+    study_option: Options = None,
 ) -> None:
     """Run the arm `recap` with one setting after the other, by the fast engine."""
-    _run_all(list(grid(["recap"], _seeds(seeds), SWEEPS[name])), "fast", study, work, table, processes, steps)
+    _run_all(list(grid(["recap"], _seeds(seeds), SWEEPS[name])), "fast", study, work, table, processes, study_option)
 
 
 @app.command()
@@ -103,43 +102,25 @@ def _seeds(text: str) -> list[int]:
 
 
 def _run_all(
-    trials: Sequence[Trial], engine: str, name: str, work: Path, table: Path, processes: int, steps: int | None
+    trials: Sequence[Trial],
+    engine: str,
+    name: str,
+    work: Path,
+    table: Path,
+    processes: int,
+    options: list[str] | None,
 ) -> None:
     laboratory, study = open_laboratory(name, work)
-    if steps:
-        study = replace(study, steps=steps)
+    changes = OmegaConf.to_container(OmegaConf.from_dotlist(options or []))
+    if unknown := set(changes) - set(vars(study)):
+        raise typer.BadParameter(f"--study-option {unknown.pop()}: choose among {', '.join(vars(study))}")
+    study = _checked(lambda: replace(study, **changes))
     done = results.finished(table)
     left = [t for t in trials if (engine, laboratory.name, t.arm, t.variant, t.seed) not in done]
     print(f"{len(trials) - len(left)} of {len(trials)} runs are in {table}")
     if any(ARMS[trial.arm].self_replay for trial in left):
         write_self_replay(laboratory, study)
-    if engine == "verl" or processes == 1:
-        for trial in left:
-            _one(laboratory, trial, study, engine, work, table)
-        return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    # A forked process shares torch's thread pool with its parent, which hangs.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet, initargs=(threads,)) as pool:
-        started = [pool.submit(_one, laboratory, trial, study, engine, work, table) for trial in left]
-        for future in as_completed(started):
-            future.result()
-
-
-def _quiet(threads: int) -> None:
-    import torch
-    import transformers
-
-    torch.set_num_threads(threads)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-
-
-def _one(laboratory: Laboratory, trial: Trial, study: Study, engine: str, work: Path, table: Path) -> None:
-    started = time.perf_counter()
-    results.append(table, run_trial(laboratory, trial, study, engine, work))
-    variant = f" {trial.variant}" if trial.variant else ""
-    print(f"{engine} {trial.arm}{variant}, seed {trial.seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    run_pool(laboratory, left, study, engine, work, table, 1 if engine == "verl" else processes)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """python -m recap_verl.lab.base --out DIR: train the base of the study, or keep the one that is there."""
 
 import hashlib
+import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-import recap_verl.lab.base
-import recap_verl.lab.data
 from recap_verl.domains import Domains
+from recap_verl.lab.base import architecture, lessons, training
 from recap_verl.lab.base.architecture import build_model, build_processor
-from recap_verl.lab.base.lessons import texts
 from recap_verl.lab.base.training import Schooling, train
 from recap_verl.lab.data import tables
 from recap_verl.lab.fast.scoring import GREEDY, SAMPLED, validate
@@ -27,12 +26,14 @@ MAX_RESPONSE = 32
 
 
 def settings(schooling: Schooling) -> dict:
-    """What decides the weights: how long and with which seed, and the code that draws, builds and teaches."""
+    """What decides the weights: how long, with which seed, the code that builds and teaches, and what is taught."""
     digest = hashlib.sha256()
-    for package in (recap_verl.lab.data, recap_verl.lab.base):
-        for file in sorted(Path(package.__path__[0]).glob("*.py")):
-            digest.update(file.read_bytes())
-    return {**asdict(schooling), "code": digest.hexdigest()[:16]}
+    for file in (architecture, training, lessons):
+        digest.update(Path(file.__file__).read_bytes())
+    for row in itertools.islice(lessons.lessons(schooling.seed), 200):
+        digest.update(json.dumps([row["prompt"], row["extra_info"]]).encode())
+        digest.update(b"".join(image["bytes"] for image in row["images"]))
+    return {**asdict(schooling), "digest": digest.hexdigest()[:16]}
 
 
 def make_base(out: Path, schooling: Schooling) -> bool:
@@ -53,7 +54,7 @@ def make_base(out: Path, schooling: Schooling) -> bool:
 
 
 def _fill(folder: Path, schooling: Schooling, about: dict) -> None:
-    processor = build_processor(texts(schooling.seed))
+    processor = build_processor(lessons.texts(schooling.seed))
     policy = VLPolicy.of(processor, build_model(processor.tokenizer, schooling.seed))
     losses = train(policy, schooling)
     processor.save_pretrained(folder)

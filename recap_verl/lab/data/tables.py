@@ -11,7 +11,7 @@ from recap_verl.lab.data.drawing import SIDE, as_png
 from recap_verl.lab.data.items import TRAIN, VAL, Item, drawn
 
 TRAIN_ROWS = {"reason": 1200, "ground": 1200, "ocr": 1200}
-VAL_ROWS = 60
+VAL_ROWS = 150
 SELF_PROMPTS = 120
 FACTS, UNSEEN_FACTS = "lab/facts", "lab/facts_unseen"
 

@@ -1,0 +1,57 @@
+"""Several trials side by side."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+import transformers
+
+from recap_verl.lab import results
+from recap_verl.lab.run import Laboratory, Trial, run_trial
+from recap_verl.lab.study import Study
+
+
+def run_pool(
+    laboratory: Laboratory,
+    trials: Sequence[Trial],
+    study: Study,
+    engine: str,
+    work: Path,
+    table: Path,
+    processes: int,
+) -> None:
+    """Run all trials, `processes` at a time, and append each to the table when it is done."""
+    if processes == 1:
+        _set_up(os.cpu_count() or 1)
+        for trial in trials:
+            run_into(laboratory, trial, study, engine, work, table)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    # A forked process would share torch's pool of threads with its parent, and hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_set_up, initargs=(threads,)) as pool:
+        started = [pool.submit(run_into, laboratory, trial, study, engine, work, table) for trial in trials]
+        try:
+            for future in as_completed(started):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def run_into(laboratory: Laboratory, trial: Trial, study: Study, engine: str, work: Path, table: Path) -> None:
+    """Run one trial and append it to the table."""
+    started = time.perf_counter()
+    results.append(table, run_trial(laboratory, trial, study, engine, work))
+    variant = f" {trial.variant}" if trial.variant else ""
+    print(f"{engine} {trial.arm}{variant}, seed {trial.seed}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def _set_up(threads: int) -> None:
+    torch.set_num_threads(threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
