@@ -4,7 +4,6 @@ RECAP_UPDATE_GOLDEN=1 python -m pytest tests/data_prep/test_sets.py
 writes the golden files anew; read what changed.
 """
 
-import ast
 import hashlib
 import io
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from data_layouts import layouts
 from PIL import Image
 
 from data_prep.check import check_files
@@ -24,13 +24,6 @@ from recap_verl.objectives import get_objective
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
-
-
-def layouts():
-    """(data set, layout) of all fixtures: each public function of fixtures/<name>.py is a layout."""
-    for file in sorted((HERE / "fixtures").glob("*.py")):
-        functions = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
-        yield from ((file.stem, node.name) for node in functions if not node.name.startswith("_"))
 
 
 def test_every_data_set_has_fixtures():

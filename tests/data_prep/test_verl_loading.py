@@ -1,11 +1,12 @@
 """verl's own data set reads every file: text and images together, and nothing vanishes."""
 
 import pytest
+from data_layouts import layouts
 from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from data_prep.conversion import convert
-from data_prep.dataset import all_datasets
+from data_prep.dataset import all_datasets, of_data_source
 from data_prep.source import open_source
 from data_prep.text_tasks import rows
 from data_prep.writer import write_parquet
@@ -37,6 +38,22 @@ def files(make_source, tmp_path):
         paths.append(convert(dataset, "train", source, tmp_path / f"{name}.parquet").path)
     write_parquet(rows("train", ["last"], 0, 5), tmp_path / "quickstart.parquet")
     return [*paths, tmp_path / "quickstart.parquet"]
+
+
+def test_every_layout_of_every_data_set_loads_together(load, make_source, tmp_path):
+    rows_of = {}
+    for name, layout in layouts():
+        folder, options = make_source(name, layout)
+        dataset = all_datasets()[name.replace("_", "-")]
+        for split in options.get("splits", dataset.splits):
+            source = open_source(dataset, split, str(options.get("source", folder)), images=options.get("images"))
+            path = tmp_path / f"{name}-{layout}-{split.partition('=')[0]}.parquet"
+            rows_of[path] = convert(dataset, split.partition("=")[0], source, path).rows
+    loaded = load(rows_of, processor=object())
+    assert len(loaded) == sum(rows_of.values()) and min(rows_of.values()) > 0
+    # Each row is opened as training would: messages with their images.
+    found = {loaded[number]["data_source"] for number in range(len(loaded))}
+    assert {of_data_source(source).name for source in found} == set(all_datasets())
 
 
 @pytest.mark.parametrize("order", [1, -1])
