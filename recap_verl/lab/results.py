@@ -14,6 +14,25 @@ RUN = ("engine", "study", "arm", "variant", "seed")
 COLUMNS = (*RUN, "step", "data_source", "decoding", "metric", "value")
 
 
+# Training curves are kept as means over so many steps: the table is committed, and single steps are mostly noise.
+STEPS_OF_A_MEAN = 10
+
+
+def thinned(rows: Sequence[dict]) -> list[dict]:
+    """Validation as it is; of training metrics the mean of each ten steps, at the last of them."""
+    curves, kept = {}, []
+    for row in rows:
+        if row["decoding"] != "train":
+            kept.append(row)
+            continue
+        block = (row["step"] - 1) // STEPS_OF_A_MEAN
+        curves.setdefault((block, row["data_source"], row["metric"]), []).append(row)
+    for block in curves.values():
+        mean = sum(row["value"] for row in block) / len(block)
+        kept.append({**block[-1], "value": mean})
+    return kept
+
+
 def append(path: Path, rows: Sequence[dict]) -> None:
     """Add the rows of one run; other processes may do the same at the same time, and a kill leaves the old file.
 

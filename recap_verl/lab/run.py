@@ -17,6 +17,7 @@ from recap_verl.lab import verl_engine
 from recap_verl.lab.arms import Arm, arm_domains, arm_mixture, find_arm, kl_factor, recap_section
 from recap_verl.lab.fast.engine import FastEngine
 from recap_verl.lab.fast.policy import Policy
+from recap_verl.lab.results import thinned
 from recap_verl.lab.study import Study
 
 ENGINES = ("fast", "verl")
@@ -92,7 +93,7 @@ def run_trial(
     work: Path,
     progress: Callable[[int], None] = lambda step: None,
 ) -> list[dict]:
-    """Rows of the results table, from step 0 to the last.
+    """Rows of the results table, from step 0 to the last, training curves thinned.
 
     Args:
         engine: "fast" or "verl".
@@ -124,7 +125,7 @@ def run_trial(
         found = _fast(laboratory, arm, domains, recap, train_files, study, trial.seed, progress)
     head = {"engine": engine, "study": laboratory.name, "arm": trial.arm, "variant": trial.variant, "seed": trial.seed}
     names = ("step", "data_source", "decoding", "metric", "value")
-    return [{**head, **dict(zip(names, record, strict=True))} for record in found]
+    return thinned([{**head, **dict(zip(names, record, strict=True))} for record in found])
 
 
 def _fast(laboratory: Laboratory, arm: Arm, domains: Domains, recap, train_files, study: Study, seed: int, progress):

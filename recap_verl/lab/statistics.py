@@ -51,7 +51,9 @@ def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
         with warnings.catch_warnings():
             # Seeds that agree but for one leave no distribution to correct: the result is NaN then.
             warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-            found = stats.bootstrap((values,), np.mean, confidence_level=CONFIDENCE, rng=np.random.default_rng(seed))
+            found = stats.bootstrap(
+                (values,), np.mean, n_resamples=2000, confidence_level=CONFIDENCE, rng=np.random.default_rng(seed)
+            )
         low, high = map(float, found.confidence_interval)
     if n > 2 and not np.isfinite([low, high]).all():
         low, high = t_low, t_high

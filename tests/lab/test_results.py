@@ -5,7 +5,7 @@ import multiprocessing
 import pytest
 from study_table import make_rows
 
-from recap_verl.lab.results import COLUMNS, append, finished, read
+from recap_verl.lab.results import COLUMNS, append, finished, read, thinned
 
 
 def test_what_is_appended_is_read_back(tmp_path):
@@ -54,3 +54,12 @@ def test_other_tables_are_refused_in_one_sentence(tmp_path):
     path.write_text(f"{','.join(COLUMNS)}\nfast,vl,recap,,zero,0,a,greedy,iou,1\n")
     with pytest.raises(ValueError, match="is no table of results"):
         read(path)
+
+
+def test_curves_are_kept_as_means_of_ten_steps():
+    run = {"engine": "fast", "study": "vl", "arm": "recap", "variant": "", "seed": 0, "data_source": "a", "metric": "m"}
+    train = [{**run, "decoding": "train", "step": step, "value": float(step)} for step in range(1, 13)]
+    greedy = [{**run, "decoding": "greedy", "step": step, "value": 0.5} for step in (0, 12)]
+    found = thinned([greedy[0], *train, greedy[1]])
+    assert [row for row in found if row["decoding"] == "greedy"] == greedy
+    assert [(row["step"], row["value"]) for row in found if row["decoding"] == "train"] == [(10, 5.5), (12, 11.5)]
