@@ -1,12 +1,14 @@
-"""Command line: `python -m data_prep NAME --out DIR`, `list`, `all`, `check`."""
+"""Command line: `python -m data_prep NAME --out DIR`, `list`, `all`, `domains`, `check`."""
 
 import importlib
 
 import typer
 
 from data_prep.commands.check import check_command
-from data_prep.commands.convert import convert_command, setting_command
+from data_prep.commands.convert import convert_command
+from data_prep.commands.domains import domains_command
 from data_prep.commands.generate import GENERATED, generate_command
+from data_prep.commands.setting import setting_command
 from data_prep.dataset import all_datasets
 
 app = typer.Typer(help="Convert data sets to verl parquet files.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -14,12 +16,13 @@ app = typer.Typer(help="Convert data sets to verl parquet files.", no_args_is_he
 
 @app.command("list")
 def list_converters() -> None:
-    """Show the data sets: role, objectives, licence and size; and the text tasks that are drawn."""
+    """Show the data sets: role, objectives, style of prompts, licence and size; and the text tasks that are drawn."""
     for name, dataset in all_datasets().items():
         sizes = ", ".join(f"{split} {rows:,}" for split, rows in dataset.sizes.items())
         training = "" if dataset.trainable else " (no training)"
         print(f"{name}: {dataset.summary}")
-        print(f"    role: {dataset.role}; objectives: {', '.join(dataset.domain()['objectives'])}")
+        objectives = ", ".join(dataset.domain()["objectives"])
+        print(f"    role: {dataset.role}; objectives: {objectives}; prompts: {dataset.style}")
         print(f"    licence: {dataset.licence}{training}")
         print(f"    rows: {sizes or 'unknown'}; source: {dataset.hub or 'a local folder'}")
         if dataset.settings:
@@ -30,6 +33,7 @@ def list_converters() -> None:
 
 
 app.command("all")(setting_command)
+app.command("domains")(domains_command)
 app.command("check")(check_command)
 for _name, _path in GENERATED.items():
     app.command(_name, help=f"Write {_name} (module {_path}).")(generate_command(_path))

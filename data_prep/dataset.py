@@ -153,15 +153,20 @@ class Dataset:
         """Its entry in `recap.domains`."""
         use = use or Use(())
         objectives = self.objectives if use.objectives is None else use.objectives
-        form = {} if self.kind == "sft" else FORMAT_OBJECTIVES[style or use.style or self.style]
+        style = self.prompt_style(use, style)
+        form = {} if self.kind == "sft" else FORMAT_OBJECTIVES[style]
         domain = {
             "role": role or use.role or self.role,
             "data_sources": list(self.data_sources),
             "objectives": {name: dict(options) for name, options in {**objectives, **form}.items()},
         }
         if self.kind == "sft" and domain["role"] != "probe":
-            domain |= {"kind": "sft", "template": "<answer>{}</answer>"}
+            domain |= {"kind": "sft"} if style == "plain" else {"kind": "sft", "template": "<answer>{}</answer>"}
         return domain
+
+    def prompt_style(self, use: Use | None = None, style: str | None = None) -> str:
+        """The key of `prompts.STYLES` that its prompts are written in."""
+        return style or (use and use.style) or self.style
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""`python -m data_prep NAME --out DIR`: one data set; `all --setting NAME`: what the paper takes of each."""
+"""`python -m data_prep NAME --out DIR`: one data set."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_prep.commands.ending import one_sentence_errors
-from data_prep.conversion import Summary, convert
-from data_prep.dataset import ROLES, SETTINGS, Dataset, all_datasets
-from data_prep.errors import DataError
+from data_prep.conversion import convert
+from data_prep.dataset import ROLES, Dataset, all_datasets
 from data_prep.prompts import STYLES
 from data_prep.source import open_source
 
@@ -67,60 +66,6 @@ def convert_command(name: str) -> Callable[..., None]:
 def default_splits(dataset: Dataset) -> list[str]:
     """A probe is never trained on."""
     return [split for split in dataset.splits if split != "train" or dataset.role != "probe"]
-
-
-def setting_command(
-    setting: Annotated[Literal[SETTINGS], typer.Option(help="Setting of the paper.")],
-    out: Out,
-    sources: Annotated[
-        Path | None, typer.Option(help="Folder with folders named after data sets; the others come from the hub.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each file, at most.")] = None,
-    num_proc: Processes = 1,
-    max_side: MaxSide = None,
-) -> None:
-    """Write all data of a setting of the paper: DIR/<data set>/<split>.parquet and DIR/domains.yaml."""
-    with one_sentence_errors():
-        used = {name: each for name, each in all_datasets().items() if setting in each.settings}
-        places = {name: _place(each, sources) for name, each in used.items()}
-        if missing := [name for name, place in places.items() if not place]:
-            raise DataError(f"{', '.join(missing)} is on no hub: give --sources DIR with a folder of that name")
-        files = {"train": [], "val": []}
-        for name, dataset in used.items():
-            for summary in _convert_use(dataset, setting, out / name, places[name], limit, num_proc, max_side):
-                print(summary)
-                files["train" if summary.path.stem == "train" else "val"].append(str(summary.path))
-        save_domains({name: each.domain(each.settings[setting]) for name, each in used.items()}, out)
-        for kind, paths in files.items():
-            print(f"data.{kind}_files='[{','.join(paths)}]'")
-
-
-def _place(dataset: Dataset, sources: Path | None) -> str:
-    """Where a data set is read from: its folder in `sources`, or its hub id, "" where it is on none."""
-    folder = sources / dataset.name if sources else None
-    return str(folder) if folder and folder.is_dir() else dataset.hub
-
-
-def _convert_use(
-    dataset: Dataset, setting: str, out: Path, place: str, limit: int | None, processes: int, side: int | None
-) -> Iterator[Summary]:
-    use = dataset.settings[setting]
-    for split in use.splits:
-        source = open_source(dataset, split, place)
-        limits = [most for most in (limit, use.limit if split == "train" else None) if most]
-        most = min(limits, default=None)
-        with progress_bar(f"{dataset.name} {split}", source.count(), most) as progress:
-            yield convert(
-                dataset,
-                split,
-                source,
-                out / f"{split}.parquet",
-                limit=most,
-                processes=processes,
-                style=use.style,
-                max_side=side,
-                progress=progress,
-            )
 
 
 @contextmanager

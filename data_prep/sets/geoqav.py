@@ -1,8 +1,16 @@
-"""GeoQAV: the multiple-choice geometry problems of the paper's RLVR-only setting, in its authors' layout."""
+"""GeoQAV: the multiple-choice geometry problems of the paper's RLVR-only setting, in its authors' layout.
+
+lmms-lab/multimodal-open-r1-8k-verified, which they seem to come from, has the same columns; some of its answers are
+numbers.
+"""
+
+import re
 
 from data_prep.copies import from_copy
 from data_prep.dataset import Dataset, Example, SourceRow, Use
 from data_prep.errors import Skip
+
+_LETTER = re.compile(r"\(?[A-H]\)?\.?")
 
 
 def convert(row: SourceRow) -> Example:
@@ -11,6 +19,8 @@ def convert(row: SourceRow) -> Example:
         raise Skip("no image")
     if not example.answer:
         raise Skip("empty answer")
+    if not _LETTER.fullmatch(example.answer):
+        example.reply = "free"
     return example
 
 

@@ -1,9 +1,11 @@
 """ReasonSeg of LISA (arXiv 2308.00692) as boxes: what a sentence that has to be thought through refers to.
 
-- The authors' own folders: a JSON file beside each JPEG with polygons and several instructions; the box is that of all
-  polygons labelled `target`. (Visual-RFT's script takes the first polygon, whatever its label.)
+- The authors' own folders: a JSON file beside each JPEG with polygons and several instructions. The box is that of all
+  polygons but those that the authors' loader leaves out, `flag` and `ignore`. (Visual-RFT's script takes the first
+  polygon, whatever its label.) Their validation asks a picture's first instruction alone: `expression` 0.
 - VLM-R1's `lisa_test.json`: paths of images, and a box in pixels.
-- The paper's copies, `image`, `problem`, `solution`: a box in pixels, or between 0 and 1.
+- Copies with `image`, `problem`, `solution`, as the paper has them: a box, or a list of `{'Position': box}` as
+  Visual-RFT writes it; in pixels, between 0 and 1, or in thousandths where the problem says so.
 """
 
 import re
@@ -14,43 +16,77 @@ from data_prep.copies import tagged, without_marks
 from data_prep.dataset import Dataset, Example, SourceRow, Use
 from data_prep.errors import Skip
 from data_prep.rows import MARK
+from recap_verl.objectives.boxes import parse_boxes
 
-_NUMBER = re.compile(r"-?\d{0,6}\.?\d{1,20}")
+_THOUSANDTHS = re.compile(r"between 0 and 1,?000\b")
+# How the copies' problems ask for an answer, which contradicts how it is asked for here.
+_SENTENCE = re.compile(r"(?<=[.?!])\s+|\n+")
+_FORM = re.compile(r"</?think>|</?answer>|'Position'|\bformat\b")
+_FRAME = re.compile(r" ?\(between [^()]{0,100}\)")
 _THRESHOLD = {"iou": {"frame": "resized", "threshold": 0.5}}
 
 
 def convert(row: SourceRow) -> Iterator[Example | Skip]:
     if "shapes" in row:
-        box = _around([shape["points"] for shape in row["shapes"] if shape["label"] == "target"])
-        asks = "What is described here" if row.get("is_sentence") else "Find what is meant"
-        for text in row["text"]:
-            text = text.strip()
-            if not text:
-                yield Skip("empty instruction")
-                continue
-            yield _example(f"{MARK}{asks}: {text}", text, row.file.rpartition(".")[0] + ".jpg", box)
+        yield from _annotated(row)
         return
-    solution = row["solution"]
-    numbers = _NUMBER.findall(tagged(solution)) if isinstance(solution, str) else solution
-    problem = without_marks(row["problem"])
-    yield _example(MARK + problem, problem, row["image"], xyxy([float(number) for number in numbers]))
-
-
-def _example(text: str, question: str, image: object, box: Box) -> Example:
-    return Example(
-        text=text,
-        images=[image],
-        answer=box,
+    box, problem = _boxed(row["solution"]), without_marks(row["problem"])
+    thousandths = bool(_THOUSANDTHS.search(problem))
+    question = _question(problem)
+    yield Example(
+        text=MARK + question,
+        images=[row["image"]],
+        answer=[number / 1000 for number in box] if thousandths else box,
         boxes=True,
-        # A whole image is no bigger than a pixel only in the unit frame.
-        unit_boxes=max(box) <= 1,
+        # A box that is no bigger than a pixel is one in shares of the sides.
+        unit_boxes=thousandths or max(box) <= 1,
         reply="box",
         question=question,
     )
 
 
-def _around(polygons: list[list[list[float]]]) -> Box:
-    points = [point for polygon in polygons for point in polygon]
+def _annotated(row: SourceRow) -> Iterator[Example | Skip]:
+    """A row of the authors' folders: one row for each instruction."""
+    box = _around([point for shape in row["shapes"] if _is_target(shape["label"]) for point in shape["points"]])
+    asks = "What is described here" if row.get("is_sentence") else "Find what is meant"
+    image = row.file.rpartition(".")[0] + ".jpg"
+    for number, text in enumerate(row["text"]):
+        text = text.strip()
+        if not text:
+            yield Skip("empty instruction")
+            continue
+        yield Example(
+            text=f"{MARK}{asks}: {text}",
+            images=[image],
+            answer=box,
+            boxes=True,
+            reply="box",
+            question=text,
+            metadata={"expression": number},
+        )
+
+
+def _is_target(label: str) -> bool:
+    """As in the authors' loader (utils/data_processing.py)."""
+    return label.lower() != "flag" and "ignore" not in label.lower()
+
+
+def _boxed(solution: object) -> Box:
+    """The box of a solution, around all of them if it has several."""
+    if not isinstance(solution, str):
+        return xyxy(solution)
+    boxes = [xyxy(list(box.corners)) for box in parse_boxes(tagged(solution))]
+    if not boxes:
+        raise Skip("no box", solution)
+    return _around([corner for box in boxes for corner in (box[:2], box[2:])])
+
+
+def _question(problem: str) -> str:
+    sentences = [sentence for sentence in _SENTENCE.split(problem) if not _FORM.search(sentence)]
+    return _FRAME.sub("", " ".join(sentences)).strip() or problem
+
+
+def _around(points: list[list[float]]) -> Box:
     if not points:
         raise Skip("no target")
     horizontal, vertical = zip(*points, strict=True)

@@ -1,5 +1,6 @@
 """Readers of one local file: row after row, with a bounded part of the file in memory."""
 
+import codecs
 import csv
 import itertools
 import json
@@ -19,6 +20,17 @@ _TEXT_AT_ONCE = 1 << 20
 # A parquet row group can be as large as the file: its columns are read in pieces of this size.
 _BUFFER = 1 << 20
 _BETWEEN_VALUES = re.compile(r"[ \t\r\n,]*")
+_MIXED = "data_prep.cp1252"
+
+
+def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
+    """Bytes that are no UTF-8, as Windows has them; an error handler of `codecs`."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252"), error.end
+
+
+codecs.register_error(_MIXED, _as_cp1252)
 
 
 def read_rows(file: Path, start: int = 0) -> Iterator[dict]:
@@ -84,8 +96,8 @@ def _batch_rows(batches) -> Iterator[dict]:
             yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
-def _json_lines(file: Path) -> Iterator[dict]:
-    with open(file, encoding="utf-8") as lines:
+def _json_lines(file: Path, errors: str = "strict") -> Iterator[dict]:
+    with open(file, encoding="utf-8", errors=errors) as lines:
         for line in lines:
             if line.strip():
                 yield json.loads(line)
@@ -93,16 +105,17 @@ def _json_lines(file: Path) -> Iterator[dict]:
 
 def _json(file: Path) -> Iterator[dict]:
     """A list of objects, read piece by piece; or one object a line, which some data sets call .json too; or one
-    object over many lines, for sources with a file to a row."""
-    with open(file, encoding="utf-8") as text:
-        if text.read(64).lstrip()[:1] == "[":
-            text.seek(0)
+    object over many lines, for sources with a file to a row (some of ReasonSeg's are in cp1252)."""
+    with open(file, "rb") as start:
+        is_list = start.read(64).lstrip()[:1] == b"["
+    if is_list:
+        with open(file, encoding="utf-8") as text:
             yield from _json_list(text)
-            return
-        text.seek(0)
+        return
+    with open(file, encoding="utf-8", errors=_MIXED) as text:
         first = next((line for line in text if line.strip()), "")
         if first.strip() != "{":
-            yield from _json_lines(file)
+            yield from _json_lines(file, _MIXED)
             return
         text.seek(0)
         yield json.load(text)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from data_prep.__main__ import app
 from data_prep.commands.generate import GENERATED
-from data_prep.dataset import SETTINGS, all_datasets
+from data_prep.dataset import all_datasets
 from recap_verl.domains import Domains
 
 
@@ -19,6 +19,7 @@ def test_list_names_every_converter():
     output = invoke("list").output
     assert all(f"{name}: " in output for name in [*GENERATED, *all_datasets()])
     assert "licence: GPL-3.0" in output
+    assert "role: general; objectives: iou, answer_format; prompts: answer" in output
     assert "default tasks: last,upper,capitals" in output
 
 
@@ -117,48 +118,3 @@ class TestConvert:
         assert result.stderr.startswith("data_prep: ") and message in result.stderr
         assert len(result.stderr.splitlines()) == 1
         assert not list(tmp_path.glob("out/*.parquet"))
-
-
-LAYOUTS = {"sat": "images", "scienceqa": "original", "chartqa": "hugging_face_m4"}
-
-
-class TestSetting:
-    @pytest.fixture
-    def used(self, monkeypatch):
-        """The setting, as far as this file has sources for it."""
-        chosen = {name: all_datasets()[name] for name in LAYOUTS}
-        monkeypatch.setattr("data_prep.commands.convert.all_datasets", lambda: chosen)
-
-    def test_all_data_of_a_setting(self, used, make_source, tmp_path):
-        sources, out = tmp_path / "sources", tmp_path / "out"
-        sources.mkdir()
-        for name, layout in LAYOUTS.items():
-            (sources / name).symlink_to(make_source(name, layout)[0])
-        result = invoke("all", "--setting", "rlvr_only", "--out", out, "--sources", sources)
-        assert result.exit_code == 0, result.output
-        files = sorted(str(file.relative_to(out)) for file in out.rglob("*.parquet"))
-        assert files == [
-            "chartqa/test.parquet",
-            "sat/test.parquet",
-            "sat/train.parquet",
-            "scienceqa/test.parquet",
-            "scienceqa/train.parquet",
-        ]
-        domains = Domains(yaml.safe_load((out / "domains.yaml").read_text()))
-        assert domains.targets == ("sat", "scienceqa") and not domains["chartqa"].trained
-        assert f"data.train_files='[{out}/sat/train.parquet,{out}/scienceqa/train.parquet]'" in result.output
-        assert f"{out}/chartqa/test.parquet" in result.output.partition("data.val_files=")[2]
-
-    def test_a_data_set_on_no_hub_needs_a_folder(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("data_prep.commands.convert.all_datasets", lambda: {"refcoco": all_datasets()["refcoco"]})
-        result = invoke("all", "--setting", "hybrid", "--out", tmp_path / "out", "--sources", tmp_path)
-        assert result.exit_code == 2
-        assert "refcoco is on no hub: give --sources DIR with a folder of that name" in result.stderr
-
-    @pytest.mark.parametrize("setting", SETTINGS)
-    def test_every_setting_has_data_to_train_and_to_validate_on(self, setting):
-        uses = [(each, each.settings[setting]) for each in all_datasets().values() if setting in each.settings]
-        splits = {each.name: use.splits for each, use in uses}
-        assert any("train" in of_set for of_set in splits.values()) and any("train" not in s for s in splits.values())
-        domains = Domains({each.name: each.domain(use) for each, use in uses})
-        assert domains.targets and all(domains[each.name].trained == ("train" in use.splits) for each, use in uses)

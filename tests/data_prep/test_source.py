@@ -71,6 +71,17 @@ def test_rows_go_on_across_files(tmp_path, name):
         assert [int(row["number"]) for row in source.rows(start)] == list(range(start, 30))
 
 
+@pytest.mark.parametrize("name", ["train.parquet", "train.jsonl"])
+def test_the_first_rows_of_each_configuration(tmp_path, name):
+    """The configurations one after the other in the order asked for, those that are not there left out."""
+    for first, config in ((0, "b"), (10, "a"), (20, "other")):
+        write(tmp_path / config / name, ROWS[first : first + 8])
+    source = LocalSource(tmp_path, "train", configs=("b", "missing", "a"), rows_per_config=3)
+    expected = [("b", 0), ("b", 1), ("b", 2), ("a", 10), ("a", 11), ("a", 12)]
+    for start in (0, 2, 3, 5, 6):
+        assert [(row.config, row["number"]) for row in source.rows(start)] == expected[start:]
+
+
 def test_a_long_list_is_read_piece_by_piece(tmp_path):
     rows = [
         {"text": "x" * size, "list": [1, 2, {"a": "]"}], "number": -1.5} for size in (10, 3_000_000, 0, 5, 1_000_000)
@@ -205,6 +216,20 @@ class TestMistakes:
         path.write_bytes(data)
         with pytest.raises(DataError, match=r"x.parquet is damaged or truncated at row \d+"):
             list(LocalSource(path, "train").rows())
+
+    def test_only_an_object_of_its_own_file_may_be_in_windows_encoding(self, tmp_path):
+        row = {"text": ["the café’s sign", "naïve"]}
+        for indent in (None, 0, 2):
+            path = tmp_path / f"{indent}.json"
+            path.write_bytes(json.dumps(row, indent=indent, ensure_ascii=False).encode("cp1252"))
+            assert list(read_rows(path)) == [row]
+        path.write_bytes(path.read_bytes().replace("é".encode("cp1252"), b"\x81"))
+        with pytest.raises(DataError, match=r"2.json is damaged or truncated at row 0 \(UnicodeDecodeError: 'charmap'"):
+            list(read_rows(path))
+        for name, text in (("x.jsonl", json.dumps(row, ensure_ascii=False)), ("x.json", '["é"]')):
+            (tmp_path / name).write_bytes(text.encode("cp1252"))
+            with pytest.raises(DataError, match=f"{name} is damaged or truncated at row 0"):
+                list(read_rows(tmp_path / name))
 
     def test_a_list_of_something_else(self, tmp_path):
         (tmp_path / "x.json").write_text("[1, 2]")
