@@ -101,12 +101,16 @@ def test_images_in_both_kinds_of_rows(launch, tmp_path, vision_data):
         [
             *overrides,
             f"actor_rollout_ref.model.path={model}",
+            "actor_rollout_ref.rollout.calculate_log_probs=true",
             "trainer.total_training_steps=3",
             "trainer.test_freq=3",
         ],
         tmp_path,
     )
     assert run.returncode == 0, run.end
+    # The rollout engine, which computes in bfloat16, sees the images that the actor sees.
+    differences = [run.metrics[step]["training/rollout_probs_diff_max"] for step in (1, 2, 3)]
+    assert max(differences) < 0.002, differences
     losses = [run.metrics[step]["recap/loss/read/ntp"] for step in (1, 2, 3)]
     assert losses[2] < losses[1] < losses[0] < 6, losses
     # 2 x 3 image tokens in the prompt of either kind, none of them cut away.
