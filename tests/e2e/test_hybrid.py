@@ -108,9 +108,9 @@ def test_images_in_both_kinds_of_rows(launch, tmp_path, vision_data):
         tmp_path,
     )
     assert run.returncode == 0, run.end
-    # The rollout engine, which computes in bfloat16, sees the images that the actor sees.
+    # The rollout engine sees the images that the actor sees: at most 9e-5 apart, and from 9e-4 on where it sees noise.
     differences = [run.metrics[step]["training/rollout_probs_diff_max"] for step in (1, 2, 3)]
-    assert max(differences) < 0.002, differences
+    assert max(differences) < 3e-4, differences
     losses = [run.metrics[step]["recap/loss/read/ntp"] for step in (1, 2, 3)]
     assert losses[2] < losses[1] < losses[0] < 6, losses
     # 2 x 3 image tokens in the prompt of either kind, none of them cut away.
