@@ -59,7 +59,10 @@ def train(
         }
         with open(run_dir / "log.txt", "a") as log:
             command = [sys.executable, "-m", "recap_verl.main_ppo", *overrides]
-            ended = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
+            # Hydra leaves its notes in the folder it is started in.
+            ended = subprocess.run(
+                command, env=environment, cwd=run_dir, stdout=log, stderr=subprocess.STDOUT, check=False
+            )
         if ended.returncode:
             raise RunFailed(f"verl ended with status {ended.returncode}: see {run_dir / 'log.txt'}")
     return list(records(load_metrics(run_dir)))
