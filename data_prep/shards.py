@@ -109,9 +109,9 @@ def _results(job: Job, row: SourceRow, source_row: int) -> Iterator[dict | Skip]
             f"{job.dataset.name} needs a column {str(error)!r}, which source row {source_row} lacks; it has "
             f"{', '.join(map(str, row))}: is this another copy of the data set?"
         ) from error
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        # Sources hold nulls and texts where numbers belong; a whole source of the wrong kind ends with no rows at
-        # all, which is an error.
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        # Sources hold nulls and texts where numbers belong, and JSON of any depth; a whole source of the wrong kind
+        # ends with no rows at all, which is an error.
         yield Skip(f"{type(error).__name__} in the converter", error)
 
 

@@ -2,20 +2,12 @@
 
 from data_prep.copies import without_marks
 from data_prep.dataset import Dataset, Example, SourceRow, Use
-from data_prep.errors import Skip
 from data_prep.rows import MARK
 
-# Kinds whose score `recap_verl.objectives.ocrbench_v2` does not have, and says why.
-UNSCORED = (
-    *("full-page OCR en", "full-page OCR cn", "fine-grained text recognition en", "text translation cn"),
-    *("table parsing en", "table parsing cn", "chart parsing en", "document parsing en", "document parsing cn"),
-)
 _FACTS = ("type", "eval", "bbox", "bbox_list", "content", "dataset_name", "id")
 
 
 def convert(row: SourceRow) -> Example:
-    if row["type"] in UNSCORED:
-        raise Skip("a kind without a score here", row["type"])
     question = without_marks(row["question"])
     return Example(
         text=MARK + question,

@@ -40,6 +40,13 @@ def true_fields(ground_truth: Any) -> dict[str, list[str]]:
     Raises:
         ValueError: anything else.
     """
+    return {
+        key.strip(): [_text(entry) for entry in _as_list(entries)] for key, entries in true_object(ground_truth).items()
+    }
+
+
+def true_object(ground_truth: Any) -> dict[str, Any]:
+    """The same with values as they stand."""
     value = plain(ground_truth)
     for _ in range(4):
         if isinstance(value, list) and len(value) == 1:
@@ -51,7 +58,7 @@ def true_fields(ground_truth: Any) -> dict[str, list[str]]:
                 break
     if not isinstance(value, dict) or not value:
         raise ValueError(f"ground_truth must be a JSON object of fields, not {ground_truth!r}")
-    return {key.strip(): [_text(entry) for entry in _as_list(entries)] for key, entries in value.items()}
+    return value
 
 
 def _unfenced(text: str) -> str:

@@ -89,7 +89,9 @@ def test_rows_pass_the_checker_and_their_own_truth_scores_one(name, layout, conv
             several_texts = isinstance(value, list) and value and isinstance(value[0], str)
             answer = value if isinstance(value, str) else value[0] if several_texts else truth
             score = get_objective(objective, **options)
-            assert score(f"<answer>{answer}</answer>", truth, row["extra_info"]) == 1.0, row["extra_info"]
+            # METEOR, and so OCRBench v2's score of a page, only comes close to 1.
+            own = score(f"<answer>{answer}</answer>", truth, row["extra_info"])
+            assert own == pytest.approx(1, abs=1e-4), row["extra_info"]
             # Saying nothing is right where there is nothing to detect.
             assert score("<answer></answer>", truth, row["extra_info"]) == float(value == "No Objects")
 

@@ -29,6 +29,7 @@ OCR_ROW = {
     "bbox_list": [[0, 0, 10, 0, 10, 10, 0, 10], [20, 20, 30, 30]],
     "content": ["cat", "###"],
     "eval": "regression",
+    "question": "As HTML?",
 }
 OCR_METHODS = [
     ("science QA en", "multiple choice"),
@@ -41,6 +42,13 @@ OCR_TRUTHS = {
     "text counting en": '["12"]',
     "text grounding en": '["10", "20", "300", "400"]',
     **dict.fromkeys((kind for kind in SCORES if kind.startswith("key")), '{"total": ["30", "30.0"], "date": "x"}'),
+}
+
+
+OCR_TRUTHS |= {
+    "chart parsing en": '{"a": "12", "b": {"c": 3}}',
+    "table parsing cn": json.dumps(["<table><tr><td>a</td><td colspan=2>b<b>c</b></td></tr></table>"]),
+    **dict.fromkeys(("document parsing en", "document parsing cn"), json.dumps(["# A\ntext\n\n## B\nmore"])),
 }
 
 
@@ -82,6 +90,8 @@ CASES = [
         ("ocrbench_v2", {"tag": False}, _ocr_truth(kind), {**OCR_ROW, "type": kind, "eval": method})
         for kind, method in OCR_METHODS
     ),
+    ("ocrbench_v2", {}, '["| a | b |\\n|---|---|\\n| c | d |"]', {"type": "table parsing en", "question": "Markdown?"}),
+    ("ocrbench_v2", {}, '["你好世界"]', {"type": "handwritten answer extraction cn", "question": "简答"}),
 ]
 PARSERS: list[Callable[[str], object]] = [
     after_thinking,

@@ -15,6 +15,14 @@ BOX = [10, 10, 30, 30]
 AT_BOX = {"bbox": BOX}
 TOTAL = json.dumps([json.dumps({"total": ["30", "30.0"]})])
 
+TABLE = "<table><tr><td>ax</td></tr><tr><td>c</td></tr></table>"
+HTML, MARKDOWN = {"question": "Parse into HTML."}, {"question": "Give it as Markdown."}
+PAGE = "six words stand on this page"
+# One chunk of all words (Lavie and Agarwal 2007, section 2): 1 - 0.5 (chunks / words)^3.
+METEOR_OF_SAME_PAGE = 1 - 0.5 / 6**3
+# BLEU of a text without n-grams of two and more words is as good as 0.
+PAGE_OF_ONE_WORD = (0 + 0.5 + 1 + 1) / 4
+
 
 def score(kind, answer, truth, **row):
     return get_objective("ocrbench_v2")(
@@ -73,6 +81,28 @@ def score(kind, answer, truth, **row):
         ("key information extraction en", "total: ab", {"total": "AB"}, {}, 1.0),
         ("key information extraction en", "total: AB", {"total": "ab"}, {}, 1.0),
         ("key information mapping en", "Total = ABC  d", {"Total": ["abcd"], "Date": "1"}, {}, 0.5),
+        ("handwritten answer extraction cn", "abc", '["abc"]', {"question": "简答题"}, PAGE_OF_ONE_WORD),
+        ("full-page OCR en", PAGE, [PAGE], {}, (3 + METEOR_OF_SAME_PAGE) / 4),
+        ("full-page OCR cn", " ", '["你好"]', {}, 0.0),
+        # The last of six words differs: BLEU (5/6 4/5 3/4 2/3)^(1/4), METEOR 5/6 (1 - .5/5^3), F 5/6, 20 of 25 letters.
+        (
+            "fine-grained text recognition en",
+            "a lazy dog sat over there",
+            ["a lazy dog sat over THEM!"],
+            {},
+            ((1 / 3) ** 0.25 + 5 / 6 * (1 - 0.5 / 125) + 5 / 6 + 20 / 25) / 4,
+        ),
+        ("table parsing en", f"So: {TABLE}", [TABLE], HTML, 1.0),
+        ("table parsing en", "<table><tr><td>ab</td></tr><tr><td>c</td></tr></table>", [TABLE], HTML, 1 - 0.5 / 4),
+        ("table parsing en", "no table", [TABLE], HTML, 0.0),
+        ("table parsing en", "|a|b|\n|-|-|\n|c|d|", ["| a | b |\n|---|---|\n| c | dx |"], MARKDOWN, 1 - 0.5 / 6),
+        ("table parsing cn", TABLE.replace("<td>", "<td colspan=2>", 1), [TABLE], {}, 1 - 1 / 4),
+        ("table parsing cn", TABLE.replace("ax", "<b>ax</b>"), [TABLE], {}, 1 - 0.5 / 5),
+        ("chart parsing en", '```python\nchart = {"a": 12}  # so\n```', [json.dumps({"a": "12"})], {}, 1.0),
+        ("chart parsing en", '{"a": 12, "b": 3}', [json.dumps({"a": "12"})], {}, 1 - 3 / 6),
+        ("chart parsing en", "a = 12", [json.dumps({"a": "12"})], {}, 0.0),
+        ("document parsing en", "# A\none\n# B\ntwo", ["# Other\nwords\n# B\nmore"], {}, 1.0),
+        ("document parsing cn", "# A\none", ["# A\none\ntwo\n# B"], {}, 1 - 2 / 6),
         (
             "text spotting en",
             '[[0, 0, 10, 10, "CAT"]]',
@@ -86,13 +116,11 @@ def test_by_hand(kind, answer, truth, row, expected):
     assert score(kind, answer, truth, **row) == pytest.approx(expected)
 
 
-def test_which_types_are_covered():
-    assert len(SCORES) == 21
-    for kind in ("full-page OCR en", "table parsing cn", "no such type", ["text recognition en"]):
-        with pytest.raises(ObjectiveError, match=r"does not cover the type .*; covered are APP agent en, "):
+def test_all_thirty_types_are_covered():
+    assert len(SCORES) == 30
+    for kind in ("no such type", ["text recognition en"]):
+        with pytest.raises(ObjectiveError, match=r"has no type .*; it has APP agent en, "):
             score(kind, "x", '["x"]')
-    with pytest.raises(ObjectiveError, match="does not cover the short-answer questions"):
-        score("handwritten answer extraction cn", "x", '["x"]', question="简答题")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +141,10 @@ def test_which_types_are_covered():
         ("text spotting en", "[]", {"bbox_list": "x", "content": ["a"]}, "one polygon in 'bbox_list' for each"),
         ("text spotting en", "[]", {"bbox_list": [[0, 0, 1, 1]], "content": "a"}, "one polygon in 'bbox_list' for"),
         ("key information extraction en", '["x"]', {}, "must be a JSON object of fields"),
+        ("chart parsing en", '["x"]', {}, "must be a JSON object of fields"),
+        ("text translation cn", '[" "]', {}, "must not be blank"),
+        ("table parsing en", '["x"]', {"question": "Parse it."}, "must ask for html or markdown"),
+        ("table parsing en", '["x"]', {}, "table parsing needs 'question'"),
     ],
 )
 def test_mistakes_of_a_row_are_named_even_without_an_answer(kind, truth, row, message):
