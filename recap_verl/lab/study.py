@@ -11,7 +11,9 @@ class Study:
         steps: updates; one on each batch of rollouts, so that every ratio is 1.
         prompts: prompts a step, over all domains.
         rollouts: responses to each; a group of GRPO.
-        learning_rate: AdamW's, constant.
+        learning_rate: AdamW's highest, behind the warm-up; a half cosine takes it to 0, so that what is measured at the
+            end is what was learnt and not the last steps' noise.
+        warm_up: steps.
         weight_decay: AdamW's.
         max_grad_norm: the gradient is scaled down to it.
         max_prompt_length, max_response_length: tokens.
@@ -19,9 +21,10 @@ class Study:
     """
 
     steps: int = 150
-    prompts: int = 12
-    rollouts: int = 6
-    learning_rate: float = 3e-4
+    prompts: int = 16
+    rollouts: int = 8
+    learning_rate: float = 2e-4
+    warm_up: int = 5
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     max_prompt_length: int = 96

@@ -85,6 +85,8 @@ def run_overrides(
     actor = [
         f"optim.lr={study.learning_rate}",
         f"optim.weight_decay={study.weight_decay}",
+        "optim.lr_scheduler_type=cosine",
+        f"optim.lr_warmup_steps={study.warm_up}",
         f"grad_clip={study.max_grad_norm}",
         f"ppo_mini_batch_size={study.prompts}",
         f"ppo_micro_batch_size_per_gpu={rows}",

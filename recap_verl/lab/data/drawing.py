@@ -21,7 +21,8 @@ GRID = 7
 SIZES = (21, 28, 35)
 FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf", "DejaVuSans-Bold.ttf")
 FONT_SIZES = (18, 21, 24)
-DIGIT_SIDE = 28
+# A letter or a digit has a square of this side, which is a token.
+CELL = 28
 
 Box = tuple[int, int, int, int]
 
@@ -81,19 +82,15 @@ def _apart(a: Box, b: Box) -> bool:
     return a[2] + GRID <= b[0] or b[2] + GRID <= a[0] or a[3] + GRID <= b[1] or b[3] + GRID <= a[1]
 
 
-def draw_text(text: str, font: str, size: int, left: int, top: int) -> Image.Image:
-    """Printed text; `left` and `top` are those of its ink."""
-    image = canvas()
-    face = _font(font, size)
-    x, y, *_ = face.getbbox(text)
-    ImageDraw.Draw(image).text((left - x, top - y), text, fill=INK, font=face)
+def draw_letters(text: str, font: str, size: int, rng: np.random.Generator) -> Image.Image:
+    """Up to three printed letters in a row, each about the middle of its cell."""
+    image, face = canvas(), _font(font, size)
+    draw = ImageDraw.Draw(image)
+    top = int(rng.integers(3)) * CELL
+    for position, letter in enumerate(text):
+        x, y = (CELL // 2 + int(step) for step in rng.integers(-2, 3, 2))
+        draw.text((position * CELL + x, top + y), letter, fill=INK, font=face, anchor="mm")
     return image
-
-
-def text_size(text: str, font: str, size: int) -> tuple[int, int]:
-    """Width and height of the ink in pixels."""
-    left, top, right, bottom = _font(font, size).getbbox(text)
-    return int(right - left), int(bottom - top)
 
 
 @functools.cache
@@ -115,13 +112,13 @@ def handwritten(split: str) -> dict[int, list[np.ndarray]]:
 def draw_digits(digits: str, split: str, rng: np.random.Generator) -> Image.Image:
     """Up to three handwritten digits in a row."""
     image = canvas()
-    top = int(rng.integers(3)) * DIGIT_SIDE
+    top = int(rng.integers(3)) * CELL
     for position, digit in enumerate(digits):
         pictures = handwritten(split)[int(digit)]
         strength = pictures[int(rng.integers(len(pictures)))] / 16
         colour = np.array(PAPER) + strength[..., None] * (np.array(INK) - np.array(PAPER))
-        picture = Image.fromarray(colour.astype(np.uint8)).resize((DIGIT_SIDE, DIGIT_SIDE), Image.Resampling.BILINEAR)
-        image.paste(picture, (position * DIGIT_SIDE, top))
+        picture = Image.fromarray(colour.astype(np.uint8)).resize((CELL, CELL), Image.Resampling.BILINEAR)
+        image.paste(picture, (position * CELL, top))
     return image
 
 

@@ -116,6 +116,20 @@ def count(rng: np.random.Generator, split: str) -> Item:
     )
 
 
+def table(symbol: str, a: int, b: int) -> Item:
+    """A line of the addition (+) or subtraction (-) table as text. Only the base is taught it: a picture whose digits
+    were never shown together can then be reasoned about, not merely be unknown."""
+    result = a + b if symbol == "+" else a - b
+    line = f"{a} {symbol} {b}"
+    return Item("lab/table", f"table {line}", f"{line}? {THINK}", str(result), reasoned(f"{line} = {result}", result))
+
+
+def arithmetic() -> list[Item]:
+    """All sums of two digits and all differences that are not negative."""
+    pairs = list(itertools.product(range(10), repeat=2))
+    return [table("+", a, b) for a, b in pairs] + [table("-", a, b) for a, b in pairs if a >= b]
+
+
 # ------------------------------------------------------------------------- (b) grounding
 
 
@@ -151,13 +165,10 @@ def handwriting(rng: np.random.Generator, split: str, source: str = "lab/ocr") -
 
 
 def printed(rng: np.random.Generator, split: str, source: str = "lab/ocr") -> Item:
-    """Two or three printed letters, in one of several fonts and sizes."""
+    """Two or three printed letters, letter-spaced, in one of several fonts and sizes."""
     text = "".join(rng.choice(list(LETTERS), int(rng.integers(2, 4))))
     font, size = str(rng.choice(drawing.FONTS)), int(rng.choice(drawing.FONT_SIZES))
-    width, height = drawing.text_size(text, font, size)
-    left, top = (int(rng.integers(max(1, drawing.SIDE - extent))) for extent in (width, height))
-    image = drawing.draw_text(text, font, size, left, top)
-    return Item(source, f"print {text}", "Read the text.", text, text, image)
+    return Item(source, f"print {text}", "Read the text.", text, text, drawing.draw_letters(text, font, size, rng))
 
 
 # ---------------------------------------------------- (d) probes, never replayed by any arm

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
+from transformers import get_cosine_schedule_with_warmup
 
 from recap_verl.domains import Domains
 from recap_verl.lab.fast.loss import LossSettings, StepRows, step_loss
@@ -58,6 +59,7 @@ class FastEngine:
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=study.learning_rate, weight_decay=study.weight_decay
         )
+        self.schedule = get_cosine_schedule_with_warmup(self.optimizer, study.warm_up, study.steps)
         self.step = 0
 
     def run(self, progress: Callable[[int], None] = lambda step: None) -> Iterator[Record]:
@@ -161,6 +163,7 @@ class FastEngine:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.study.max_grad_norm)
         if math.isfinite(norm):
             self.optimizer.step()
+        self.schedule.step()
 
     def _weights_and_signals(self) -> Iterator[tuple[str, str, float]]:
         for name, weight in self.scheduler.weights.items():
