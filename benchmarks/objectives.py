@@ -28,6 +28,9 @@ PEOPLE = json.dumps(
 )
 OCR_FIELDS = {"company": "OLD TOWN KOPITIAM", "date": "2024/9/27", "total": "30.00"}
 
+TABLE = f"<table>{('<tr>' + '<td>1,234</td>' * 6 + '</tr>') * 10}</table>"
+DOCUMENT = ("# A heading\n" + "A line of text.\n" * 5) * 10
+
 
 def rate(score, seconds: float = 1.0) -> float:
     """Calls of `score(i)` per second."""
@@ -72,6 +75,9 @@ def metrics() -> dict:
         ),
         "ocrbench_v2, grounding": case("ocrbench_v2", "[1, 2, 3, 4]", "[1, 2, 3, 4]", asked("text grounding en")),
         "ocrbench_v2, spotting, 10 words": case("ocrbench_v2", words, "[]", spots),
+        "ocrbench_v2, page of 50 words": case("ocrbench_v2", page, json.dumps([page]), asked("full-page OCR en")),
+        "ocrbench_v2, table of 60 cells": case("ocrbench_v2", TABLE, [TABLE], asked("table parsing cn")),
+        "ocrbench_v2, document of 60 lines": case("ocrbench_v2", DOCUMENT, [DOCUMENT], asked("document parsing en")),
     }
 
 
@@ -98,9 +104,9 @@ def main() -> None:
         "exact_match": lambda i: exact(right, '["12", "twelve"]', {}),
     }
     cases.update(metrics())
-    print(f"{'objective':32}{'scores/s':>12}")
+    print(f"{'objective':36}{'scores/s':>12}")
     for name, score in cases.items():
-        print(f"{name:32}{rate(score):>12,.0f}")
+        print(f"{name:36}{rate(score):>12,.0f}")
 
 
 if __name__ == "__main__":

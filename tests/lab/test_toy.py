@@ -5,7 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from torchjd.aggregation import MGDA, CAGrad, NashMTL, PCGrad
 
+from recap_verl.lab.toy.gradient_weighting import cagrad, mgda, nash_mtl, pcgrad
 from recap_verl.lab.toy.problem import PROBLEMS, STARTS
 
 
@@ -34,3 +37,28 @@ def test_the_command_writes_table_and_figure(tmp_path):
     assert {"toy.csv", "toy.md", "toy.png"} <= {file.name for file in tmp_path.iterdir()}
     table = (tmp_path / "toy.csv").read_text()
     assert "recap" in table and "uniform" in table
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Gradients of two tasks, from much alike to opposed and of different lengths."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(40, 2, 3)) * np.exp(rng.normal(size=(40, 2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "exact"),
+    [
+        (pcgrad, PCGrad(), 1.0),
+        (mgda, MGDA(epsilon=1e-9, max_iters=20), 1.0),
+        (cagrad, CAGrad(c=0.5), 1.0),
+        # An iteration that does not always arrive.
+        (nash_mtl, NashMTL(n_tasks=2, max_norm=0.0, optim_niter=50), 0.9),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_closed_forms_for_two_tasks_are_the_directions_of_torchjd(ours, theirs, exact, pairs):
+    expected = np.stack([theirs(torch.from_numpy(pair)).numpy() for pair in pairs])
+    found = (ours(None, pairs)[:, :, None] * pairs).sum(axis=1)
+    off = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert (off < 1e-4).mean() >= exact
