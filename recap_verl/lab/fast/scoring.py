@@ -1,5 +1,6 @@
 """Responses to objective values, and their means."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -36,7 +37,12 @@ def mean_by_source(sources: Iterable[str], scores: Iterable[dict[str, float]]) -
 def validate(
     policy: Policy, rows: Sequence[dict], domains: Domains, generator: torch.Generator, max_new_tokens: int
 ) -> dict[tuple[str, str, str], float]:
-    """(data source, decoding, objective) -> mean over the rows, greedy and at temperature 1."""
+    """(data source, decoding, objective) -> mean over the rows, greedy and at temperature 1.
+
+    Probes of kind sft are texts to be predicted, not questions: see `token_probability`.
+    """
+    texts = [row for row in rows if _is_text(domains, row)]
+    rows = [row for row in rows if not _is_text(domains, row)]
     sources = [row["data_source"] for row in rows]
     found = {}
     for decoding, temperature in ((GREEDY, 0.0), (SAMPLED, 1.0)):
@@ -44,4 +50,23 @@ def validate(
         scores = [score(domains, row, policy.decode(response)) for row, response in zip(rows, responses, strict=True)]
         for (source, objective), value in mean_by_source(sources, scores).items():
             found[source, decoding, objective] = value
+    for source in dict.fromkeys(row["data_source"] for row in texts):
+        value = token_probability(policy, [row for row in texts if row["data_source"] == source], domains)
+        found.update({(source, decoding, "token_probability"): value for decoding in (GREEDY, SAMPLED)})
     return found
+
+
+@torch.no_grad()
+def token_probability(policy: Policy, rows: Sequence[dict], domains: Domains) -> float:
+    """Geometric mean of the probabilities of the reference answers' tokens, which is 1 / perplexity."""
+    references = [
+        domains.of_data_source(row["data_source"]).reference_answer(row["reward_model"]["ground_truth"]) for row in rows
+    ]
+    responses = [policy.encode(reference) for reference in references]
+    log_probs = policy.log_probs(rows, responses)
+    return math.exp(float(log_probs.double().sum()) / sum(map(len, responses)))
+
+
+def _is_text(domains: Domains, row: dict) -> bool:
+    domain = domains.of_data_source(row["data_source"])
+    return domain.is_sft and not domain.trained

@@ -15,12 +15,13 @@ class TextPolicy:
     Args:
         folder: of the model.
         rows_at_once: forward passes take so many rows at most.
+        autocast: compute in bfloat16, as verl's mixed precision does; weights stay as they are.
     """
 
-    def __init__(self, folder: Path | str, rows_at_once: int = 64):
+    def __init__(self, folder: Path | str, rows_at_once: int = 64, autocast: bool = False):
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train(False)
-        self.rows_at_once = rows_at_once
+        self.rows_at_once, self.autocast = rows_at_once, autocast
         self._end = self.tokenizer.eos_token_id
         pad = self.tokenizer.pad_token_id
         self._pad = self._end if pad is None else pad
@@ -44,7 +45,7 @@ class TextPolicy:
         mask = (torch.arange(prompts.shape[1])[None] >= prompts.shape[1] - lengths[:, None]).long()
         choice = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         # `generate` draws from the global state alone.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), self._precision():
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             whole = self.model.generate(
                 **self.inputs(rows, prompts, mask),
@@ -55,6 +56,9 @@ class TextPolicy:
                 **(choice if temperature else {"do_sample": False}),
             )
         return [self._ended(row) for row in whole[:, prompts.shape[1] :]]
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.autocast)
 
     def _ended(self, tokens: Tensor) -> Tensor:
         ends = (tokens == self._end).nonzero()
@@ -79,9 +83,10 @@ class TextPolicy:
     def distributions(self, rows: Sequence[dict], responses: Sequence[Tensor]) -> list[Tensor]:
         """(length, vocabulary) log-probabilities at each token of each response, in one pass and with gradient."""
         ids, mask, starts = self.sequences(rows, responses)
-        logits = self.model(**self.inputs(rows, ids, mask)).logits
+        with self._precision():
+            logits = self.model(**self.inputs(rows, ids, mask)).logits
         return [
-            torch.log_softmax(of_row[start - 1 : start - 1 + len(response)], dim=-1)
+            torch.log_softmax(of_row[start - 1 : start - 1 + len(response)].float(), dim=-1)
             for of_row, start, response in zip(logits, starts, responses, strict=True)
         ]
 

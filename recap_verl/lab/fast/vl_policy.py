@@ -36,7 +36,7 @@ class VLPolicy(TextPolicy):
 
     def _set_up(self, processor, model, rows_at_once: int) -> None:
         self.processor, self.tokenizer, self.model = processor, processor.tokenizer, model.train(False)
-        self.rows_at_once = rows_at_once
+        self.rows_at_once, self.autocast = rows_at_once, False
         self._end, self._pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         self._image = self.tokenizer.convert_tokens_to_ids(processor.image_token)
         # An image token without an image has no position; the study's base makes such tokens all but impossible.

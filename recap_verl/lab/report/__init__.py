@@ -22,7 +22,19 @@ MEASURES = {
             "lab/facts": "exact_match",
             "lab/facts_unseen": "exact_match",
         },
-    )
+    ),
+    "text": Measures(
+        target="lab/sums",
+        main={
+            "lab/sums": "accuracy",
+            "text/last": "exact_match",
+            "text/upper": "exact_match",
+            "text/first": "exact_match",
+            "text/capitals": "exact_match",
+            "lab/instructions": "follows",
+            "lab/prose": "token_probability",
+        },
+    ),
 }
 
 
