@@ -1,5 +1,6 @@
 """python -m recap_verl.lab run | sweep | report: the study of forgetting (docs/lab.md)."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -120,7 +121,11 @@ def _run_all(
     print(f"{len(trials) - len(left)} of {len(trials)} runs are in {table}")
     if any(ARMS[trial.arm].self_replay for trial in left):
         write_self_replay(laboratory, study)
-    run_pool(laboratory, left, study, engine, work, table, 1 if engine == "verl" else processes)
+    try:
+        run_pool(laboratory, left, study, engine, work, table, 1 if engine == "verl" else processes)
+    except RuntimeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

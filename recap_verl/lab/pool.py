@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -38,6 +39,10 @@ def run_pool(
         try:
             for future in as_completed(started):
                 future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a run was killed, for want of memory perhaps: start again, what ended is kept"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -2,7 +2,7 @@
 
 TEMPERATURES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 WINDOWS = (5, 10, 20, 50)
-PRESETS = ("recap", "paper", "release", "dwa")
+PRESETS = ("recap", "paper", "release", "confident", "dwa")
 
 
 def _scheduler(**settings) -> dict:

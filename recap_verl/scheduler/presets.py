@@ -13,6 +13,8 @@ from recap_verl.scheduler.signals import TwoWindows
 # Denominators are floored relative to the series' own scale, so that a change of unit changes no signal.
 RELATIVE_FLOOR = 1e-8
 ABSOLUTE_FLOOR = 1e-300
+# Standard errors up to which preset "confident" takes a change for noise.
+SURE = 2.0
 
 # Series kept for a value x of each kind, as (offset, sign): offset + sign * x.
 HIGHER_IS_BETTER = {"reward": (0.0, 1.0), "loss": (0.0, -1.0)}
@@ -77,6 +79,21 @@ def measure_dwa(windows: TwoWindows, is_loss: np.ndarray, c_max: float) -> tuple
     return _known(windows.count >= 2, convergence, np.full_like(convergence, np.nan))
 
 
+def measure_confident(windows: TwoWindows, is_loss: np.ndarray, c_max: float) -> tuple[np.ndarray, np.ndarray]:
+    """`measure_recap`'s convergence as far as the windows' means differ by more than chance; no instability.
+
+    c^f with f = max(0, 1 - (2 / z)²), z the difference of the means in standard errors: a change within two of them
+    leaves c at 1, and the surer a change is the more of c is kept. Ours, not the paper's.
+    """
+    convergence, _ = measure_recap(windows, is_loss, c_max)
+    difference = windows.recent - windows.previous
+    within = np.maximum(windows.squares - windows.window / 2 * difference**2, 0)
+    error = np.sqrt(within / (windows.window - 1) / windows.window)
+    floor = _floor(windows.previous, windows.recent)
+    sure = np.maximum(0.0, 1 - (SURE * error / np.maximum(np.abs(difference), floor)) ** 2)
+    return _known(windows.full(), convergence**sure, np.full_like(convergence, np.nan))
+
+
 def mixed_priority(convergence: np.ndarray, instability: np.ndarray, alpha: float) -> np.ndarray:
     """s = 2 (alpha c + (1 - alpha) i): alpha = 0.5 gives the paper's Eq. 1, s = c + i, at its own temperature."""
     return 2 * (alpha * convergence + (1 - alpha) * instability)
@@ -128,6 +145,7 @@ PRESETS = {
     "recap": Preset(HIGHER_IS_BETTER, measure_recap, mixed_priority, softmax_of_priority),
     "paper": Preset(LOWER_IS_BETTER, measure_paper, mixed_priority, softmax_of_priority),
     "release": Preset(AS_OBSERVED, measure_release, mixed_priority, mixture_of_softmaxes),
+    "confident": Preset(HIGHER_IS_BETTER, measure_confident, convergence_priority, softmax_of_priority),
     "dwa": Preset(LOWER_IS_BETTER, measure_dwa, convergence_priority, softmax_of_priority),
     "static": Preset(HIGHER_IS_BETTER, measure_recap, mixed_priority, equal),
     "uniform": Preset(HIGHER_IS_BETTER, measure_recap, mixed_priority, equal),

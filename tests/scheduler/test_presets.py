@@ -127,7 +127,7 @@ def test_a_prior_holds_before_the_signals_do():
     assert scheduler.weights == pytest.approx({"acc": 2.0, "iou": 0.5, "ntp": 0.5})
 
 
-@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"static", "uniform"}))
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"static", "uniform", "confident"}))
 def test_a_low_temperature_sharpens(preset):
     spread = [
         np.ptp(list(observed(preset, as_steps(traces(6, 20)), temperature=temperature).weights.values()))
@@ -138,7 +138,8 @@ def test_a_low_temperature_sharpens(preset):
 
 
 @pytest.mark.parametrize(
-    ("preset", "worsening_gains"), [("recap", True), ("release", True), ("dwa", True), ("paper", False)]
+    ("preset", "worsening_gains"),
+    [("recap", True), ("confident", True), ("release", True), ("dwa", True), ("paper", False)],
 )
 def test_orientation(preset, worsening_gains):
     """The authors' code and DWA weight up what gets worse; the paper's text weights it down."""
@@ -147,3 +148,17 @@ def test_orientation(preset, worsening_gains):
     for step in range(2 * W):
         scheduler.observe({"held": 1.0, "worse": 1.0 + 0.1 * step})
     assert (scheduler.weights["worse"] > scheduler.weights["held"]) == worsening_gains
+
+
+def test_confident_acts_on_changes_that_chance_does_not_explain():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, 2 * W)
+    falls = np.repeat([0.8, 0.4], W) + noise
+    steps = as_steps({"acc": falls, "iou": 0.5 + noise - noise.mean(), "ntp": np.full(2 * W, 2.0)})
+    scheduler = observed("confident", steps, temperature=0.5)
+    sure, plain = scheduler.signals, observed("recap", steps, temperature=0.5).signals
+    assert sure["iou"].convergence == sure["ntp"].convergence == 1.0
+    old, new = falls[:W], falls[W:]
+    z = (old.mean() - new.mean()) / math.sqrt((old.var(ddof=1) + new.var(ddof=1)) / W)
+    assert sure["acc"].convergence == pytest.approx(plain["acc"].convergence ** (1 - (2 / z) ** 2))
+    assert scheduler.weights == pytest.approx(softmax({name: s.convergence for name, s in sure.items()}, 0.5))
