@@ -315,3 +315,15 @@ def test_what_is_offloaded_is_not_pinned():
     assert isinstance(policy(pin_memory=True), CPUOffloadPolicy) and not policy(pin_memory=True).pin_memory
     compat.offload_without_pinning()
     assert fsdp_utils.CPUOffloadPolicy is policy
+
+
+def test_rows_that_fill_up_a_step_are_short(monkeypatch):
+    from verl.trainer.ppo import padding_utils
+
+    monkeypatch.setattr(padding_utils, "SYNTHETIC_PADDING_SEQ_LEN", 128)
+    row = {"position_ids": torch.arange(40).repeat(4, 1), "multi_modal_inputs": {"pixel_values": torch.zeros(36, 8)}}
+    assert len(padding_utils.construct_minimal_padding_template(row, {}, eos_token_id=5)[0]["input_ids"]) == 128
+    compat.pad_with_short_rows()
+    padding, tag = padding_utils.construct_minimal_padding_template(row, {}, eos_token_id=5)
+    assert len(padding["prompts"]) == len(padding["responses"]) == 1 and tag["seq_len"] == 2
+    assert padding["position_ids"].shape == (4, 2) and padding["multi_modal_inputs"] == {}

