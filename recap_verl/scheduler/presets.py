@@ -38,17 +38,22 @@ def _known(known: np.ndarray, *signals: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.where(known, signal, np.nan) for signal in signals)
 
 
+def _worsening(before: np.ndarray, now: np.ndarray, floor: np.ndarray, c_max: float) -> np.ndarray:
+    """By which factor series that are better when higher got worse: above 1 for worse, whatever their sign."""
+    # Above zero the series gets worse by shrinking, below zero by growing in magnitude.
+    shrinks = before + now > 0
+    before, now = np.abs(before), np.abs(now)
+    larger, smaller = np.where(shrinks, before, now), np.where(shrinks, now, before)
+    return np.clip(np.maximum(larger, floor) / np.maximum(smaller, floor), 1 / c_max, c_max)
+
+
 def measure_recap(windows: TwoWindows, is_loss: np.ndarray, c_max: float) -> tuple[np.ndarray, np.ndarray]:
     """c > 1 when the objective is getting worse, for rewards and for losses of either sign; i relative to |means|."""
     std = _unbiased_std(windows)
-    old, new = np.abs(windows.previous), np.abs(windows.recent)
+    old, new = windows.previous, windows.recent
     floor = _floor(old, new, std)
-    # Above zero the series gets worse by shrinking, below zero by growing in magnitude.
-    shrinks = windows.previous + windows.recent > 0
-    before, after = np.where(shrinks, old, new), np.where(shrinks, new, old)
-    convergence = np.clip(np.maximum(before, floor) / np.maximum(after, floor), 1 / c_max, c_max)
-    instability = np.minimum(std / np.maximum(old + new, floor), c_max)
-    return _known(windows.full(), convergence, instability)
+    instability = np.minimum(std / np.maximum(np.abs(old) + np.abs(new), floor), c_max)
+    return _known(windows.full(), _worsening(old, new, floor, c_max), instability)
 
 
 def measure_paper(windows: TwoWindows, is_loss: np.ndarray, c_max: float) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +97,15 @@ def measure_confident(windows: TwoWindows, is_loss: np.ndarray, c_max: float) ->
     floor = _floor(windows.previous, windows.recent)
     sure = np.maximum(0.0, 1 - (SURE * error / np.maximum(np.abs(difference), floor)) ** 2)
     return _known(windows.full(), convergence**sure, np.full_like(convergence, np.nan))
+
+
+def measure_distance(windows: TwoWindows, is_loss: np.ndarray, c_max: float) -> tuple[np.ndarray, np.ndarray]:
+    """How far an objective is below its level at the start of the run: c = first window / recent one if that is worse,
+    1 where nothing is lost; no instability. Ours, not the paper's: what is forgotten slowly moves no adjacent windows.
+    """
+    first, new = windows.first, windows.recent
+    lost = np.maximum(_worsening(first, new, _floor(first, new, _unbiased_std(windows)), c_max), 1.0)
+    return _known(windows.full(), lost, np.full_like(lost, np.nan))
 
 
 def mixed_priority(convergence: np.ndarray, instability: np.ndarray, alpha: float) -> np.ndarray:
@@ -146,6 +160,7 @@ PRESETS = {
     "paper": Preset(LOWER_IS_BETTER, measure_paper, mixed_priority, softmax_of_priority),
     "release": Preset(AS_OBSERVED, measure_release, mixed_priority, mixture_of_softmaxes),
     "confident": Preset(HIGHER_IS_BETTER, measure_confident, convergence_priority, softmax_of_priority),
+    "distance": Preset(HIGHER_IS_BETTER, measure_distance, convergence_priority, softmax_of_priority),
     "dwa": Preset(LOWER_IS_BETTER, measure_dwa, convergence_priority, softmax_of_priority),
     "static": Preset(HIGHER_IS_BETTER, measure_recap, mixed_priority, equal),
     "uniform": Preset(HIGHER_IS_BETTER, measure_recap, mixed_priority, equal),

@@ -9,7 +9,7 @@ import numpy as np
 from recap_verl.scheduler.presets import PRESETS
 from recap_verl.scheduler.signals import Signals, TwoWindows
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 KINDS = ("reward", "loss")
 # What counts as finite: far above any real reward or loss, with a square that is far below the largest float64.
 LARGEST_VALUE = 1e100
@@ -115,9 +115,13 @@ class RecapScheduler:
         return {key: value for key, value in metrics.items() if not math.isnan(value)}
 
     def state_dict(self) -> dict:
-        """Configuration and the last 2W values of every series, as plain numbers, strings, lists and dicts."""
+        """Configuration, and the first level and the last 2W values of every series, as plain JSON types."""
         series = {
-            name: {"count": int(self._windows.count[row]), "values": self._windows.history(row)}
+            name: {
+                "count": int(self._windows.count[row]),
+                "first": float(self._windows.first[row]),
+                "values": self._windows.history(row),
+            }
             for name, row in self._row.items()
         }
         config = {key: dict(value) if isinstance(value, dict) else value for key, value in self._config.items()}
@@ -143,7 +147,8 @@ class RecapScheduler:
         for name in self._names:
             _check_series(name, state["series"][name], 2 * window)
         series = [state["series"][name] for name in self._names]
-        self._windows = TwoWindows.restored(window, [s["count"] for s in series], [s["values"] for s in series])
+        columns = ([of_name[key] for of_name in series] for key in ("count", "values", "first"))
+        self._windows = TwoWindows.restored(window, *columns)
         self._update()
 
     def _update(self) -> None:
@@ -217,12 +222,12 @@ def _check_keys(what: str, found: object, expected) -> None:
 
 def _check_series(name: str, series: object, capacity: int) -> None:
     what = f"scheduler state: series of {name!r}"
-    _check_keys(what, series, ("count", "values"))
+    _check_keys(what, series, ("count", "first", "values"))
     count, values = series["count"], series["values"]
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < 2**53:
         raise ValueError(f"{what}: count must be a whole number of observations, but is {count!r}")
     if not isinstance(values, list) or len(values) != min(count, capacity):
         raise ValueError(f"{what}: values must be a list of {min(count, capacity)} numbers for a count of {count}")
-    for value in values:
+    for value in (*values, series["first"]):
         if not _is_number(value):
             raise ValueError(f"{what}: values must be finite numbers, but one is {value!r}")

@@ -28,13 +28,15 @@ class TwoWindows:
     joined by Chan's formula. Nothing is ever subtracted from a sum, so a spike that has left the windows leaves no
     rounding error behind, no error outlives two blocks, and the last 2W values determine every result to the last bit.
 
-    Attributes, each of shape (K,): `count` observations so far, `previous` and `recent` window means, `squares` sum of
-    squared deviations over both windows. The last three are meaningful where `full()` holds.
+    Attributes, each of shape (K,): `count` observations so far, `first` mean of the first W of them, or of all if there
+    are fewer, `previous` and `recent` window means, `squares` sum of squared deviations over both windows. The last
+    three are meaningful where `full()` holds.
     """
 
     def __init__(self, series: int, window: int):
         self.window = window
         self.count = np.zeros(series, dtype=np.int64)
+        self.first = np.zeros(series)
         self.previous = np.zeros(series)
         self.recent = np.zeros(series)
         self.squares = np.zeros(series)
@@ -65,6 +67,7 @@ class TwoWindows:
         squares = self._block_squares[rows] + deviation * (values - mean)
         self._block_mean[rows] = mean
         self._block_squares[rows] = squares
+        self.first[rows] = np.where(count < window, mean, self.first[rows])
 
         gap = self._tail_mean[filled, rows] - mean
         tail_share = 1 - filled / window
@@ -131,8 +134,11 @@ class TwoWindows:
         return self._history[np.arange(max(count - capacity, 0), count) % capacity, row].tolist()
 
     @classmethod
-    def restored(cls, window: int, counts: list[int], histories: list[list[float]]) -> "TwoWindows":
-        """The object whose series have seen `counts` observations, of which `histories` are the last 2W or fewer."""
+    def restored(
+        cls, window: int, counts: list[int], histories: list[list[float]], firsts: list[float]
+    ) -> "TwoWindows":
+        """The object whose series have seen `counts` observations, of which `histories` are the last 2W or fewer and
+        `firsts` the means of the first W."""
         windows = cls(len(counts), window)
         lengths = np.array([len(history) for history in histories])
         windows.count[:] = counts - lengths
@@ -142,4 +148,5 @@ class TwoWindows:
         for step, at_step in enumerate(values):
             rows = np.flatnonzero(lengths > step)
             windows.push(rows, at_step[rows])
+        windows.first[:] = firsts
         return windows

@@ -172,7 +172,7 @@ FOREIGN = {
     "another objective": RecapScheduler({"iou": "reward"}, window=2).state_dict(),
     "no scheduler": {},
     "a word": "scheduler",
-    "a series cut short": {**state()["scheduler"], "series": {"accuracy": {"count": 9, "values": []}}},
+    "a series cut short": {**state()["scheduler"], "series": {"accuracy": {"count": 9, "first": 0.5, "values": []}}},
 }
 
 

@@ -127,7 +127,7 @@ def test_a_prior_holds_before_the_signals_do():
     assert scheduler.weights == pytest.approx({"acc": 2.0, "iou": 0.5, "ntp": 0.5})
 
 
-@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"static", "uniform", "confident"}))
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"static", "uniform", "confident", "distance"}))
 def test_a_low_temperature_sharpens(preset):
     spread = [
         np.ptp(list(observed(preset, as_steps(traces(6, 20)), temperature=temperature).weights.values()))
@@ -139,7 +139,7 @@ def test_a_low_temperature_sharpens(preset):
 
 @pytest.mark.parametrize(
     ("preset", "worsening_gains"),
-    [("recap", True), ("confident", True), ("release", True), ("dwa", True), ("paper", False)],
+    [("recap", True), ("confident", True), ("distance", True), ("release", True), ("dwa", True), ("paper", False)],
 )
 def test_orientation(preset, worsening_gains):
     """The authors' code and DWA weight up what gets worse; the paper's text weights it down."""
@@ -162,3 +162,13 @@ def test_confident_acts_on_changes_that_chance_does_not_explain():
     z = (old.mean() - new.mean()) / math.sqrt((old.var(ddof=1) + new.var(ddof=1)) / W)
     assert sure["acc"].convergence == pytest.approx(plain["acc"].convergence ** (1 - (2 / z) ** 2))
     assert scheduler.weights == pytest.approx(softmax({name: s.convergence for name, s in sure.items()}, 0.5))
+
+
+def test_distance_sees_a_loss_that_is_too_slow_for_adjacent_windows():
+    falls = 0.8 * 0.99 ** np.arange(20 * W)
+    rises = 0.2 + 0.02 * np.arange(20 * W)
+    steps = as_steps({"acc": falls, "iou": rises, "ntp": np.full(20 * W, 2.0)})
+    signals, plain = observed("distance", steps).signals, observed("recap", steps).signals
+    assert signals["acc"].convergence == pytest.approx(falls[:W].mean() / falls[-W:].mean())
+    assert signals["acc"].convergence > 2 > 1.2 > plain["acc"].convergence
+    assert signals["iou"].convergence == signals["ntp"].convergence == 1.0, "what gained is not weighted down"

@@ -25,7 +25,7 @@ TWO = {"accuracy": "reward", "ntp": "loss"}
         (
             TWO,
             {"preset": "recaps"},
-            "preset must be one of recap, paper, release, confident, dwa, static, uniform, but is 'recaps'",
+            "preset must be one of recap, paper, release, confident, distance, dwa, static, uniform, but is 'recaps'",
         ),
         (TWO, {"preset": ["recap"]}, "preset must be one of"),
         (TWO, {"alpha": 1.01}, "alpha must be a number between 0 and 1"),

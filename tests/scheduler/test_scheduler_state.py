@@ -100,7 +100,7 @@ def edited(edit):
         (None, "scheduler state must be a dict, but is NoneType"),
         ({}, "missing keys ['config', 'series', 'version']"),
         (edited(lambda s: s.update(extra=1)), "unknown keys ['extra']"),
-        (edited(lambda s: s.update(version=2)), "version is 2, this code reads 1"),
+        (edited(lambda s: s.update(version=1)), "version is 1, this code reads 2"),
         (edited(lambda s: s.update(config=[])), "config must be a dict"),
         (edited(lambda s: s["config"].pop("alpha")), "config: missing keys ['alpha']"),
         (edited(lambda s: s["series"].pop("iou")), "series: missing keys ['iou']"),
@@ -113,6 +113,7 @@ def edited(edit):
         (edited(lambda s: s["series"]["iou"].update(values="0")), "series of 'iou': values must be a list of"),
         (edited(lambda s: s["series"]["iou"]["values"].__setitem__(2, float("nan"))), "but one is nan"),
         (edited(lambda s: s["series"]["iou"]["values"].__setitem__(2, "0.5")), "but one is '0.5'"),
+        (edited(lambda s: s["series"]["iou"].update(first=float("inf"))), "but one is inf"),
         (edited(lambda s: s["series"]["iou"]["values"].__setitem__(2, 10**400)), "values must be finite numbers"),
     ],
 )

@@ -37,6 +37,7 @@ def test_agrees_with_numpy_after_every_observation(seed, window, length, offset,
     for end, value in enumerate(values, start=1):
         windows.push(ALL, np.array([value]))
         assert windows.full()[0] == (end >= 2 * window)
+        np.testing.assert_allclose(windows.first[0], values[: min(end, window)].mean(), rtol=1e-9, atol=1e-9 * scale)
         if end < 2 * window:
             continue
         both = values[end - 2 * window : end]
@@ -97,7 +98,8 @@ def test_the_last_two_windows_of_values_restore_everything(seed, window, steps):
     push = lambda windows, rows, values: windows.push(rows, values[rows])  # noqa: E731
     for _ in range(steps):
         push(original, np.flatnonzero(rng.random(3) < 0.7), rng.random(3))
-    copy = TwoWindows.restored(window, original.count.tolist(), [original.history(row) for row in range(3)])
+    histories = [original.history(row) for row in range(3)]
+    copy = TwoWindows.restored(window, original.count.tolist(), histories, original.first.tolist())
     for _ in range(3 * window + 1):
         full = original.full()
         assert (copy.count == original.count).all()
