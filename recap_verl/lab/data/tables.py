@@ -10,7 +10,8 @@ from recap_verl.lab.data import items
 from recap_verl.lab.data.drawing import SIDE, as_png
 from recap_verl.lab.data.items import TRAIN, VAL, Item, drawn
 
-TRAIN_ROWS = {"reason": 1200, "ground": 1200, "ocr": 1200}
+# In the proportions of the paper's hybrid setting: ThinkLite 70k, RefCOCO 321k, OCR 66k.
+TRAIN_ROWS = {"reason": 1200, "ground": 5400, "ocr": 1200}
 VAL_ROWS = 150
 SELF_PROMPTS = 120
 FACTS, UNSEEN_FACTS = "lab/facts", "lab/facts_unseen"
