@@ -14,7 +14,7 @@ from recap_verl.lab import results
 from recap_verl.lab.arms import ARMS, find_arm
 from recap_verl.lab.laboratories import LABORATORIES, open_laboratory
 from recap_verl.lab.pool import run_pool
-from recap_verl.lab.run import ENGINES, Trial, grid, write_self_replay
+from recap_verl.lab.run import ENGINES, Trial, grid, run_key, write_self_replay
 from recap_verl.lab.sweeps import SWEEPS
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -117,7 +117,7 @@ def _run_all(
         raise typer.BadParameter(f"--study-option {unknown.pop()}: choose among {', '.join(vars(study))}")
     study = _checked(lambda: replace(study, **changes))
     done = results.finished(table)
-    left = [t for t in trials if (engine, laboratory.name, t.arm, t.variant, t.seed) not in done]
+    left = [trial for trial in trials if run_key(laboratory, trial, engine) not in done]
     print(f"{len(trials) - len(left)} of {len(trials)} runs are in {table}")
     if any(ARMS[trial.arm].self_replay for trial in left):
         write_self_replay(laboratory, study)

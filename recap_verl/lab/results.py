@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
-RUN = ("engine", "study", "arm", "variant", "seed")
+RUN = ("engine", "study", "base", "arm", "variant", "seed")
 COLUMNS = (*RUN, "step", "data_source", "decoding", "metric", "value")
 
 
@@ -69,7 +69,9 @@ def read(path: Path) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(
-            path, keep_default_na=False, dtype={"seed": int, "step": int, "value": float, "variant": str}
+            path,
+            keep_default_na=False,
+            dtype={"base": str, "seed": int, "step": int, "value": float, "variant": str},
         )
     except (ValueError, pd.errors.ParserError) as error:
         raise ValueError(f"{path} is no table of results: {error}") from error
@@ -79,7 +81,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def finished(path: Path) -> set[tuple]:
-    """(engine, study, arm, variant, seed) of every run in the table."""
+    """(engine, study, base, arm, variant, seed) of every run in the table."""
     if not path.exists():
         return set()
     return set(read(path)[list(RUN)].drop_duplicates().itertuples(index=False, name=None))

@@ -17,7 +17,7 @@ from recap_verl.lab import verl_engine
 from recap_verl.lab.arms import Arm, arm_domains, arm_mixture, find_arm, kl_factor, recap_section
 from recap_verl.lab.fast.engine import FastEngine
 from recap_verl.lab.fast.policy import Policy
-from recap_verl.lab.results import thinned
+from recap_verl.lab.results import RUN, thinned
 from recap_verl.lab.study import Study
 
 ENGINES = ("fast", "verl")
@@ -41,11 +41,14 @@ class Laboratory:
     load: Callable[[Path], Policy]
 
     @property
+    def base(self) -> str:
+        """The results table's column `base`: a digest of the model's weights."""
+        return _digest(self.model / "config.json", self.model / "model.safetensors")
+
+    @property
     def self_replay(self) -> Path:
         """The base model's own answers, once they are written."""
-        return (
-            self.data / f"self_replay-{_digest(self.model / 'config.json', self.model / 'model.safetensors')}.parquet"
-        )
+        return self.data / f"self_replay-{self.base}.parquet"
 
     def domains(self) -> dict[str, Any]:
         """The mapping of domains.yaml."""
@@ -123,7 +126,7 @@ def run_trial(
     else:
         recap.domains = mapping
         found = _fast(laboratory, arm, domains, recap, train_files, study, trial.seed, progress)
-    head = {"engine": engine, "study": laboratory.name, "arm": trial.arm, "variant": trial.variant, "seed": trial.seed}
+    head = dict(zip(RUN, run_key(laboratory, trial, engine), strict=True))
     names = ("step", "data_source", "decoding", "metric", "value")
     return thinned([{**head, **dict(zip(names, record, strict=True))} for record in found])
 
@@ -145,9 +148,14 @@ def _fast(laboratory: Laboratory, arm: Arm, domains: Domains, recap, train_files
     return list(engine.run(progress))
 
 
+def run_key(laboratory: Laboratory, trial: Trial, engine: str) -> tuple[str, str, str, str, str, int]:
+    """The columns `RUN` of the results table."""
+    return engine, laboratory.name, laboratory.base, trial.arm, trial.variant, trial.seed
+
+
 def run_name(laboratory: Laboratory, trial: Trial, study: Study) -> str:
     """A folder's name that other settings never share."""
-    settings = json.dumps([laboratory.name, dict(trial.changes or {}), vars(study)], sort_keys=True)
+    settings = json.dumps([laboratory.name, laboratory.base, dict(trial.changes or {}), vars(study)], sort_keys=True)
     return f"{trial.arm}-{trial.seed}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
 
 
@@ -155,7 +163,7 @@ def _digest(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:8]
 
 
 def grid(arms: list[str], seeds: list[int], variants: Mapping[str, Mapping[str, Any]]) -> Iterator[Trial]:

@@ -10,6 +10,8 @@ from scipy import stats
 from recap_verl.lab.results import RUN
 
 RUNS = list(RUN)
+# Runs of two arms are compared where they share these.
+PAIR = ["base", "seed"]
 SERIES = ["data_source", "decoding", "metric"]
 CONFIDENCE = 0.95
 
@@ -66,14 +68,14 @@ def validation(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_end(scores: pd.DataFrame) -> pd.DataFrame:
-    """For each run and series `base` (step 0) and `final` (its last step); runs without a step 0 are an error."""
+    """For each run and series `before` (step 0) and `final` (its last step); runs without a step 0 are an error."""
     keys = RUNS + SERIES
     ordered = scores.sort_values("step")
     first, last = ordered.groupby(keys).first(), ordered.groupby(keys).last()
     if (first.step != 0).any():
         raise ValueError(f"a run was not validated before training: {first.index[(first.step != 0)][0]}")
     best = scores.groupby(keys).value.max()
-    return pd.DataFrame({"base": first.value, "final": last.value, "best": best, "step": last.step}).reset_index()
+    return pd.DataFrame({"before": first.value, "final": last.value, "best": best, "step": last.step}).reset_index()
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,11 @@ def continual_learning(ends: pd.DataFrame, measures: Measures) -> pd.DataFrame:
     """One row for each run and decoding, in the field's terms, over main metrics.
 
     target: final score of the target. final_average: mean final score of all other data sources. backward_transfer:
-    mean of final minus base over these. forgetting: mean of best minus final. worst: the smallest final minus base.
+    mean of final minus before over these. forgetting: mean of best minus final. worst: the smallest final minus base.
     """
     main = ends[ends.metric == ends.data_source.map(measures.main)]
     general = main[main.data_source.isin(measures.general)].assign(
-        change=lambda t: t.final - t.base, lost=lambda t: t.best - t.final
+        change=lambda t: t.final - t.before, lost=lambda t: t.best - t.final
     )
     keys = [*RUNS, "decoding"]
     grouped = general.groupby(keys)
@@ -119,17 +121,17 @@ def continual_learning(ends: pd.DataFrame, measures: Measures) -> pd.DataFrame:
 
 
 def paired(values: pd.DataFrame, column: str, against: str, engine: str, variant: str = "") -> dict[tuple, Estimate]:
-    """(arm, variant) -> difference of `column` to the arm `against`, over the seeds that both have.
+    """(arm, variant) -> difference of `column` to the arm `against`, over the bases and seeds that both have.
 
     Args:
         values: one row for each run, for one decoding.
         variant: of the arm compared with.
     """
     of_engine = values[values.engine == engine]
-    other = of_engine[(of_engine.arm == against) & (of_engine.variant == variant)].set_index("seed")[column]
+    other = of_engine[(of_engine.arm == against) & (of_engine.variant == variant)].set_index(PAIR)[column]
     found = {}
     for (arm, own_variant), runs in of_engine.groupby(["arm", "variant"], sort=False):
-        difference = (runs.set_index("seed")[column] - other).dropna()
+        difference = (runs.set_index(PAIR)[column] - other).dropna()
         if (arm, own_variant) != (against, variant) and len(difference):
             found[arm, own_variant] = estimate(difference.to_numpy())
     return found

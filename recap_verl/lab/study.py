@@ -29,7 +29,7 @@ class Study:
     max_grad_norm: float = 1.0
     max_prompt_length: int = 96
     max_response_length: int = 32
-    validate_every: int = 50
+    validate_every: int = 75
 
     def __post_init__(self):
         for name in ("steps", "prompts", "rollouts", "validate_every", "max_prompt_length", "max_response_length"):

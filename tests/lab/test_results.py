@@ -17,7 +17,7 @@ def test_what_is_appended_is_read_back(tmp_path):
     assert tuple(table.columns) == COLUMNS and len(table) == sum(map(len, runs))
     assert abs(table.value[0] - runs[0][0]["value"]) < 1e-6 and table.variant[0] == ""
     assert finished(path) == {
-        ("fast", "vl", arm, "", seed) for arm in ("reasoning_only", "uniform", "recap") for seed in (0, 1)
+        ("fast", "vl", "b", arm, "", seed) for arm in ("reasoning_only", "uniform", "recap") for seed in (0, 1)
     }
 
 
@@ -51,13 +51,22 @@ def test_other_tables_are_refused_in_one_sentence(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="has the columns a, b instead of engine"):
         read(path)
-    path.write_text(f"{','.join(COLUMNS)}\nfast,vl,recap,,zero,0,a,greedy,iou,1\n")
+    path.write_text(f"{','.join(COLUMNS)}\nfast,vl,b,recap,,zero,0,a,greedy,iou,1\n")
     with pytest.raises(ValueError, match="is no table of results"):
         read(path)
 
 
 def test_curves_are_kept_as_means_of_ten_steps():
-    run = {"engine": "fast", "study": "vl", "arm": "recap", "variant": "", "seed": 0, "data_source": "a", "metric": "m"}
+    run = {
+        "engine": "fast",
+        "study": "vl",
+        "base": "b",
+        "arm": "recap",
+        "variant": "",
+        "seed": 0,
+        "data_source": "a",
+        "metric": "m",
+    }
     train = [{**run, "decoding": "train", "step": step, "value": float(step)} for step in range(1, 13)]
     greedy = [{**run, "decoding": "greedy", "step": step, "value": 0.5} for step in (0, 12)]
     found = thinned([greedy[0], *train, greedy[1]])

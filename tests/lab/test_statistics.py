@@ -24,8 +24,14 @@ def test_differences_by_seed_find_the_effect_that_luck_hides():
     assert not paired(learned(make_rows(8)), "target", "uniform", "fast")["recap", ""].excludes_zero
 
 
+def test_runs_are_compared_with_those_from_the_same_base():
+    runs = [*make_rows(4), *make_rows(4, base="weaker", level=0.2)]
+    found = paired(learned(runs), "final_average", "uniform", "fast")["recap", ""]
+    assert found.n == 8 and abs(found.mean - 0.04) < 0.01 and found.excludes_zero
+
+
 def test_measures_of_continual_learning_worked_by_hand():
-    run = {"engine": "fast", "study": "vl", "arm": "recap", "variant": "", "seed": 0, "decoding": "greedy"}
+    run = {"engine": "fast", "study": "vl", "base": "b", "arm": "recap", "variant": "", "seed": 0, "decoding": "greedy"}
     scores = {"lab/reason": (0.2, 0.9, 0.8), "lab/ground": (0.6, 0.9, 0.7), "lab/facts": (1.0, 0.5, 0.4)}
     metrics = {source: MEASURES["vl"].main[source] for source in scores}
     rows = [

@@ -11,21 +11,23 @@ SOURCES = {
 EFFECTS = {"reasoning_only": (0.3, -0.2), "uniform": (0.28, 0.02), "recap": (0.28, 0.06)}
 
 
-def make_rows(seeds: int = 8, steps=(0, 50, 100), noise: float = 0.01, engine: str = "fast") -> list[list[dict]]:
-    """The rows of each run; all arms of a seed share that seed's luck."""
+def make_rows(
+    seeds: int = 8, steps=(0, 50, 100), noise: float = 0.01, engine: str = "fast", base: str = "b", level: float = 0.5
+) -> list[list[dict]]:
+    """The rows of each run; all arms of a seed share that seed's luck, all of a base its level."""
     runs = []
     for seed in range(seeds):
         luck = np.random.default_rng(seed).normal(0, 0.05)
         for number, (arm, (target, other)) in enumerate(EFFECTS.items()):
             rng = np.random.default_rng([seed, number])
-            head = {"engine": engine, "study": "vl", "arm": arm, "variant": "", "seed": seed}
+            head = {"engine": engine, "study": "vl", "base": base, "arm": arm, "variant": "", "seed": seed}
             rows = []
             for step in steps:
                 for source, metrics in SOURCES.items():
                     effect = (target if source == "lab/reason" else other) * step / steps[-1]
                     for decoding in ("greedy", "sampled"):
                         for metric in metrics:
-                            value = 0.5 + effect + (luck + rng.normal(0, noise) if step else 0.0)
+                            value = level + effect + (luck + rng.normal(0, noise) if step else 0.0)
                             rows.append(
                                 {
                                     **head,

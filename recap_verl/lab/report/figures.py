@@ -62,7 +62,7 @@ def forest(rows: pd.DataFrame, measures: Measures, engine: str):
         axis.set(title=label, xlabel="points against uniform", yticks=range(len(arms)), yticklabels=arms[::-1])
         axis.grid(axis="x", alpha=0.3)
     pairs = max(value.n for value in found["target"].values())
-    figure.suptitle(f"{engine} engine, greedy; 95 % t intervals over up to {pairs} seeds", fontsize=10)
+    figure.suptitle(f"{engine} engine, greedy; 95 % t intervals over up to {pairs} pairs of runs", fontsize=10)
     return figure
 
 
@@ -104,7 +104,7 @@ def _scheduler(rows: pd.DataFrame, prefix: str):
 
 
 def _panels(rows: pd.DataFrame, panels: list[str], column: str, label: str, smooth: int = 1):
-    """One small chart for each value of `column`, a line for each arm: mean over seeds, band of one standard error."""
+    """One small chart for each value of `column`, a line for each arm: mean over runs, band of one standard error."""
     panels = [panel for panel in panels if (rows[column] == panel).any()]
     if not panels:
         return None

@@ -20,14 +20,13 @@ def write_tables(rows: pd.DataFrame, measures: Measures, path: Path) -> Path:
         of_engine = ends[(ends.engine == engine) & (ends.variant == "")]
         if of_engine.empty:
             continue
-        for decoding in DECODINGS:
-            chosen = of_engine[of_engine.decoding == decoding]
-            if not chosen.empty:
-                parts += [f"## {engine} engine, {decoding}: final scores", retention(chosen, measures)]
+        for (base, decoding), chosen in of_engine.groupby(["base", "decoding"], sort=False):
+            parts += [f"## {engine} engine, {decoding}, base {base}: final scores", retention(chosen, measures)]
         for decoding in DECODINGS:
             chosen = learned[(learned.decoding == decoding) & (learned.engine == engine)]
+            for base, of_base in chosen.groupby("base", sort=False):
+                parts += [f"## {engine} engine, {decoding}, base {base}: continual learning", learning(of_base)]
             if not chosen.empty:
-                parts += [f"## {engine} engine, {decoding}: continual learning", learning(chosen)]
                 for against in ("uniform", "reasoning_only"):
                     parts += [
                         f"## {engine} engine, {decoding}: paired differences to {against}",
@@ -41,8 +40,8 @@ def retention(ends: pd.DataFrame, measures: Measures) -> str:
     """Final score of every arm on every data source's metrics, in points, with its bootstrap interval."""
     series = [(source, metric) for source, metric in _series(ends, measures)]
     head = ["arm", "n", *(f"{source.removeprefix('lab/')} {metric}" for source, metric in series)]
-    base = ends.groupby(["data_source", "metric"]).base.mean()
-    lines = [["base", "", *(_points(base.get(key, float("nan"))) for key in series)]]
+    before = ends.groupby(["data_source", "metric"]).before.mean()
+    lines = [["base", "", *(_points(before.get(key, float("nan"))) for key in series)]]
     for arm in _in_order(ends):
         runs = ends[ends.arm == arm]
         cells = []
