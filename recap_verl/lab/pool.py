@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -34,7 +35,7 @@ def run_pool(
     threads = max(1, (os.cpu_count() or 1) // processes)
     # A forked process would share torch's pool of threads with its parent, and hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_set_up, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_set_up_worker, initargs=(threads,)) as pool:
         started = [pool.submit(run_into, laboratory, trial, study, engine, work, table) for trial in trials]
         try:
             for future in as_completed(started):
@@ -54,6 +55,17 @@ def run_into(laboratory: Laboratory, trial: Trial, study: Study, engine: str, wo
     results.append(table, run_trial(laboratory, trial, study, engine, work))
     variant = f" {trial.variant}" if trial.variant else ""
     print(f"{engine} {trial.arm}{variant}, seed {trial.seed}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def _set_up_worker(threads: int) -> None:
+    _set_up(threads)
+    # A command that is killed takes its runs with it: they would go on for minutes, and write to the table.
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _set_up(threads: int) -> None:

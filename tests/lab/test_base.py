@@ -1,5 +1,6 @@
 """The base model: its tokens are those that verl makes, it learns, and it is trained once."""
 
+import functools
 import json
 
 import pytest
@@ -12,7 +13,7 @@ from recap_verl.lab.base.__main__ import make_base
 from recap_verl.lab.base.training import Schooling
 from recap_verl.lab.data import tables
 from recap_verl.lab.fast.engine import FastEngine
-from recap_verl.lab.fast.vl_policy import VLPolicy
+from recap_verl.lab.fast.vl_policy import VLPolicy, seen_once
 from recap_verl.lab.study import Study
 
 SHORT = Schooling(steps=30, batch_size=16, warm_up=5)
@@ -65,6 +66,28 @@ def test_sampled_tokens_have_the_log_probabilities_of_a_full_pass(base, rows):
     alone = [policy.log_probs([row], [response])[0] for row, response in zip(mixed, greedy, strict=True)]
     for whole, single in zip(together, alone, strict=True):
         assert torch.allclose(whole[: len(single)], single, atol=1e-5)
+
+
+def test_a_picture_is_seen_once_for_all_responses_and_nothing_changes(base, rows):
+    once, plain = VLPolicy(base), VLPolicy(base)
+    seen = []
+    forward = plain.model.model.visual.forward = plain.model.model.visual.forward.args[0]
+    shared = once.model.model.visual
+    shared.forward = functools.partial(
+        seen_once, lambda pixels, **options: seen.append(len(options["grid_thw"])) or forward(pixels, **options)
+    )
+    pictures = [row for row in rows if row["images"]]
+    repeated = [row for row in (pictures[0], pictures[1], pictures[0]) for _ in range(3)] + rows[-2:]
+    responses = [once.encode(f"say {index}") for index in range(len(repeated))]
+    with torch.no_grad():
+        assert torch.equal(once.log_probs(repeated, responses), plain.log_probs(repeated, responses))
+    assert seen == [3], "a run of equal pictures counts as one"
+
+
+def test_pictures_of_several_sizes_are_passed_on(base):
+    grids = torch.tensor([[1, 6, 6], [1, 2, 2]])
+    pixels = torch.zeros(40, 8)
+    assert seen_once(lambda values, grid_thw: (values, grid_thw), pixels, grids) == (pixels, grids)
 
 
 def test_the_fast_engine_trains_it(base, rows):

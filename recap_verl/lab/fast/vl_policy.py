@@ -1,7 +1,8 @@
 """A Qwen2.5-VL as a policy of the fast engine."""
 
+import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ class VLPolicy(TextPolicy):
 
     def _set_up(self, processor, model, rows_at_once: int) -> None:
         self.processor, self.tokenizer, self.model = processor, processor.tokenizer, model.train(False)
+        # The responses to a prompt show the model its picture as often as there are responses.
+        model.model.visual.forward = functools.partial(seen_once, model.model.visual.forward)
         self.rows_at_once, self.autocast = rows_at_once, False
         self._end, self._pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         self._image = self.tokenizer.convert_tokens_to_ids(processor.image_token)
@@ -58,6 +61,26 @@ class VLPolicy(TextPolicy):
             for name in ("pixel_values", "image_grid_thw"):
                 inputs[name] = torch.cat([of_row[name] for of_row in made])
         return inputs
+
+
+def seen_once(see: Callable, pixel_values: Tensor, grid_thw: Tensor, **options):
+    """The vision tower's output with every run of equal pictures computed once.
+
+    Args:
+        see: the tower's `forward`.
+        pixel_values: (patches, values), picture after picture.
+        grid_thw: (pictures, 3) patches of each; pictures of several sizes are passed on as they are.
+    """
+    if (grid_thw != grid_thw[0]).any():
+        return see(pixel_values, grid_thw=grid_thw, **options)
+    pictures = pixel_values.view(len(grid_thw), -1)
+    is_new = torch.ones(len(grid_thw), dtype=torch.bool)
+    is_new[1:] = (pictures[1:] != pictures[:-1]).any(dim=1)
+    first = pictures[is_new].view(-1, pixel_values.shape[1])
+    output = see(first, grid_thw=grid_thw[is_new], **options)
+    tokens = output.pooler_output.unflatten(0, (int(is_new.sum()), -1))
+    output.pooler_output = tokens[is_new.cumsum(0) - 1].flatten(0, 1)
+    return output
 
 
 def process(processor, row: dict) -> dict[str, Tensor]:
