@@ -7,6 +7,7 @@ domains is left as it is, and so is a batch without rows of theirs.
 
 import torch
 import transfer_queue as tq
+from omegaconf import DictConfig
 from tensordict import TensorDict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.utils import Role
@@ -55,7 +56,8 @@ class NextTokenRowsMixin:
         batch.extra_info[WANT_HITS] = True
         correction = self.config.algorithm.get("rollout_correction", None)
         bypass = bool(correction and correction.get("bypass_mode", False))
-        batch = super()._compute_old_log_prob(batch, metrics)
+        # verl's means over generated tokens are NaN where there are none, and would make the step's NaN too.
+        batch = super()._compute_old_log_prob(batch, metrics if self._generated_keys(batch) else {})
         if bypass:
             self._compute_reference_log_prob(batch)
         batch.extra_info[WANT_HITS] = False
@@ -65,21 +67,20 @@ class NextTokenRowsMixin:
         """Tell the workers which rows are next-token rows; return their keys."""
         if not self.domains.sft:
             return []
-        data = self._get(batch, batch.keys, "data_source", "responses")
+        sources = list(self._get(batch, batch.keys, "data_source")["data_source"])
         is_sft = [
             not tag.get("is_padding", False) and self.domains.of_data_source(source).is_sft
-            for tag, source in zip(batch.tags, list(data["data_source"]), strict=True)
+            for tag, source in zip(batch.tags, sources, strict=True)
         ]
         if any(is_sft):
-            marks = per_row([1.0 if sft else float("nan") for sft in is_sft], data["responses"].offsets().diff())
+            marks = per_row([1.0 if sft else float("nan") for sft in is_sft], _response_lengths(batch))
             self._put(batch, batch.keys, {WEIGHT: marks})
         return [key for key, sft in zip(batch.keys, is_sft, strict=True) if sft]
 
     def _compute_reference_log_prob(self, batch: KVBatchMeta) -> None:
         """Where verl takes the rollout engine's log-probabilities for old ones: reference tokens have none."""
         rollout = self.config.actor_rollout_ref.rollout
-        micro_batch = 1 if rollout.log_prob_use_dynamic_bsz else rollout.log_prob_micro_batch_size_per_gpu
-        rows = self._subset(batch, self._sft_keys, self._ranks() * micro_batch)
+        rows = self._subset(batch, self._sft_keys, self._ranks() * _micro_batch(rollout))
         rows.extra_info.update(
             {"calculate_entropy": False, "compute_loss": False, "temperature": rollout.temperature, WANT_HITS: True}
         )
@@ -92,9 +93,9 @@ class NextTokenRowsMixin:
         """verl's pass over the generated rows, unless a KL term on reference tokens is asked for."""
         if not self._sft_keys or self.config.recap.ntp.kl:
             return super()._compute_ref_log_prob(batch, metrics)
-        ref = self.config.actor_rollout_ref.ref
-        micro_batch = 1 if ref.log_prob_use_dynamic_bsz else ref.log_prob_micro_batch_size_per_gpu
-        rows = self._subset(batch, self._generated_keys(batch), self._ranks() * micro_batch)
+        # With LoRA the reference policy is the actor without its adapter, asked as the actor is.
+        asked = self.config.actor_rollout_ref["rollout" if self.ref_in_actor else "ref"]
+        rows = self._subset(batch, self._generated_keys(batch), self._ranks() * _micro_batch(asked))
         if len(rows):
             super()._compute_ref_log_prob(rows, metrics)
         self._fill(batch, rows, "ref_log_prob")
@@ -247,11 +248,10 @@ class NextTokenRowsMixin:
     def _fill(self, batch: KVBatchMeta, done: KVBatchMeta, *names: str) -> None:
         """Give the rows that a pass left out zeros in the fields it wrote: verl fetches a field of all rows or none."""
         done_keys = set(done.keys)
-        keys = [key for key in batch.keys if key not in done_keys]
-        if keys and names:
-            lengths = self._get(batch, keys, "response_mask")["response_mask"].offsets().diff()
-            zeros = per_row([0.0] * len(keys), lengths)
-            self._put(batch, keys, dict.fromkeys(names, zeros))
+        left = batch.select_keys([key for key in batch.keys if key not in done_keys])
+        if len(left) and names:
+            zeros = per_row([0.0] * len(left), _response_lengths(left))
+            self._put(left, left.keys, dict.fromkeys(names, zeros))
 
     def _get(self, batch: KVBatchMeta, keys: list[str], *names: str) -> TensorDict:
         return tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=list(names))
@@ -260,3 +260,13 @@ class NextTokenRowsMixin:
         return tq.kv_batch_put(
             keys=keys, partition_id=batch.partition_id, fields=TensorDict(fields, batch_size=len(keys))
         )
+
+
+def _response_lengths(batch: KVBatchMeta) -> torch.Tensor:
+    """(rows,) response tokens, from the tags: verl's agent loops and its padding write them beside every row."""
+    return torch.tensor([tag["response_len"] for tag in batch.tags])
+
+
+def _micro_batch(passes: DictConfig) -> int:
+    """Rows of which a worker's share of a forward pass must be a multiple; `passes` is verl's section for the pass."""
+    return 1 if passes.log_prob_use_dynamic_bsz else passes.log_prob_micro_batch_size_per_gpu

@@ -51,6 +51,15 @@ def test_what_verl_averages_the_generated_rows_over(trainer, rows):
     assert batch.extra_info[RL_TOKENS] == tokens / 2 and batch.extra_info[RL_ROWS] == len(generated) / 2
 
 
+def test_a_batch_of_reference_rows_alone_has_no_entropy_of_generated_tokens(trainer, rows):
+    """A step of several updates logs the mean over them, which one NaN would make NaN."""
+    settings = {"actor_rollout_ref.rollout.calculate_log_probs": True}
+    _, metrics = trainer(**settings).update(rows.reference("ocr", 5).meta(), until="compute_old_log_prob")
+    assert [name for name, value in metrics.items() if value != value] == []
+    _, metrics = trainer(**settings).update(rows.generated("math").meta(), until="compute_old_log_prob")
+    assert {"actor/entropy", "training/rollout_probs_diff_max"} <= metrics.keys()
+
+
 @pytest.mark.parametrize("domains", [DOMAINS, {name: DOMAINS[name] for name in ("math", "box")}], ids=["sft", "no sft"])
 def test_a_batch_without_reference_rows_is_verls_own_affair(trainer, rows, domains):
     rows.generated("math").generated("box", 2)
@@ -93,6 +102,19 @@ def test_the_reference_policy_sees_reference_tokens_only_if_asked(trainer, rows,
         row = rows.queue.rows[key]
         expected = row["old_log_probs"] - 0.25 if key in keys else torch.zeros_like(row["old_log_probs"])
         torch.testing.assert_close(row["ref_log_prob"], expected)
+
+
+def test_the_reference_policy_of_lora_is_asked_in_the_actors_micro_batches(trainer, rows):
+    """It is the actor without its adapter, and verl's engine refuses what micro-batches do not divide."""
+    rows.generated("math").reference("ocr", 5)
+    micro_batches = {"rollout.log_prob_micro_batch_size_per_gpu": 3, "ref.log_prob_micro_batch_size_per_gpu": None}
+    settings = {f"actor_rollout_ref.{name}": size for name, size in micro_batches.items()}
+    trainer = trainer(ranks=2, **{"actor_rollout_ref.actor.use_kl_loss": True, **settings})
+    trainer.ref_in_actor = True
+    batch, _ = trainer.update(rows.meta(), until="compute_ref_log_prob")
+    keys, info = trainer.actor_rollout_wg.passes[-1]
+    assert len(keys) == 6 and info["no_lora_adapter"] is True
+    assert set(trainer._generated_keys(batch)) < set(keys)
 
 
 def test_the_reference_policy_is_not_asked_for_nothing(trainer, rows):
