@@ -36,7 +36,6 @@ WEIGHT_PER = ("objective", "domain_objective")
 NTP = "ntp"
 _DOMAIN_KEYS = ("role", "data_sources", "kind", "objectives")
 _SFT_KEYS = ("source", "template")
-_DEFAULT_SFT_OBJECTIVES = {"exact_match": {"tag": False}}
 
 
 @dataclass(frozen=True)
@@ -245,8 +244,11 @@ def _domain(name: str, config: Mapping[str, Any]) -> DomainSpec:
             raise ValueError(f"{where}.{key} is for domains that learn reference answers: set {where}.kind=sft")
         if key not in (*_DOMAIN_KEYS, *_SFT_KEYS):
             raise ValueError(f"{where} has an unknown key {key!r}: known are {', '.join((*_DOMAIN_KEYS, *_SFT_KEYS))}")
-    objectives, weights = (_sft_objectives if is_sft else _objectives)(where, config.get("objectives"))
     source, template = _reference(where, config)
+    if is_sft:
+        objectives, weights = _sft_objectives(where, config.get("objectives"), template)
+    else:
+        objectives, weights = _objectives(where, config.get("objectives"))
     sources = _data_sources(where, config.get("data_sources", [name]))
     return DomainSpec(name, role, sources, kind, objectives, weights, source, template)
 
@@ -279,14 +281,15 @@ def _objectives(where: str, config: Any) -> tuple[dict[str, Objective], dict[str
     return _bound_objectives(where, config)
 
 
-def _sft_objectives(where: str, config: Any) -> tuple[dict[str, Objective], dict[str, float]]:
+def _sft_objectives(where: str, config: Any, template: str) -> tuple[dict[str, Objective], dict[str, float]]:
+    """The objectives that judge it in validation; by default whether the response is what was taught, word for word."""
     where = f"{where}.objectives"
     config = dict(_by_name(where, config))
     options = config.pop(NTP, None)
     if not isinstance(options, Mapping | None) or set(options or {}) - {"weight"}:
         raise ValueError(f"{where}.{NTP} takes a weight and nothing else, but is {options!r}")
     weight = _weight(f"{where}.{NTP}", dict(options or {}))
-    objectives, weights = _bound_objectives(where, config or _DEFAULT_SFT_OBJECTIVES)
+    objectives, weights = _bound_objectives(where, config or {"exact_match": {"tag": False, "template": template}})
     return objectives, {NTP: weight, **weights}
 
 

@@ -15,6 +15,7 @@ def exact_match(
     extra_info: dict,
     *,
     tag: bool = True,
+    template: str = "{}",
     normalize_whitespace: bool = True,
     normalize_case: bool = False,
     normalize_punctuation: bool = False,
@@ -25,6 +26,7 @@ def exact_match(
         ground_truth: see `acceptable_answers`.
         tag: the answer is the content of the last `<answer>` block, and a response without one scores 0; false takes
             the whole response.
+        template: what the answer must be, with `{}` for the truth.
         normalize_whitespace: runs of whitespace count as one space, at the ends as none.
         normalize_case: case does not matter.
         normalize_punctuation: Unicode punctuation is dropped.
@@ -40,4 +42,5 @@ def exact_match(
             text = text.translate({ord(char): None for char in set(text) if unicodedata.category(char).startswith("P")})
         return " ".join(text.split()) if normalize_whitespace else text
 
-    return float(normalized(answer) in map(normalized, acceptable_answers(ground_truth)))
+    written = (template.replace("{}", truth) for truth in acceptable_answers(ground_truth))
+    return float(normalized(answer) in map(normalized, written))

@@ -51,6 +51,8 @@ CONFIG = {
         "objectives": {"long": {"fn": named("length"), "weight": 3.0}, "spy": {"fn": named("spy"), "weight": 1.0}}
     },
     "spied": {"data_sources": ["spied", "also spied"], "objectives": {"spy": {"fn": named("spy")}}},
+    "read": {"kind": "sft", "template": "say {}", "objectives": {"anls": {"tag": False}, "answer_format": {}}},
+    "taught": {"kind": "sft", "template": "say {}"},
     "slow": {"objectives": {"first": {"fn": named("cut_off")}, "second": {"fn": named("cut_off")}}},
     "failing": {"objectives": {"bad": {"fn": named("raises")}, "spy": {"fn": named("spy")}}},
     "lost": {"objectives": {"bad": {"fn": named("raises")}}},
@@ -132,6 +134,15 @@ def test_the_score_is_the_mean_weighted_by_the_priors(score):
     result = score("weighted", "12345")
     assert result["reward_score"] == pytest.approx((3 * 0.5 + 1 * 1.0) / 4)
     assert result["reward_extra_info"]["acc"] == 0.5
+
+
+def test_generated_answers_of_next_token_domains_are_judged_by_objectives_of_their_choice(score):
+    """Validation generates their answers; the next-token loss is no objective of a response."""
+    near = score("read", "Strasse", ground_truth="Straße")["reward_extra_info"]
+    assert near["acc"] == near["recap_objective/anls"] == pytest.approx(5 / 7)
+    assert near["recap_objective/answer_format"] == 0.0 and "recap_objective/ntp" not in near
+    by_default = [score("taught", text, ground_truth="42")["reward_extra_info"]["acc"] for text in ("say 42", "42")]
+    assert by_default == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("counted", [True, False])

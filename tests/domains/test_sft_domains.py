@@ -94,6 +94,17 @@ def test_a_probe_is_validated_and_never_learnt():
     assert probe["ocr"].trained_objectives == () and probe.scheduler_objectives() == {"accuracy": "reward"}
 
 
+def test_a_model_that_writes_what_it_was_taught_is_right():
+    """By default validation wants the template too; objectives that are named judge as they say."""
+    spec = domains(template="say {}")["ocr"]
+    for truth in ("12", json.dumps(["12", "twelve"])):
+        assert spec.objectives["exact_match"](spec.reference_answer(truth), truth) == 1.0
+    assert spec.objectives["exact_match"]("say twelve", json.dumps(["12", "twelve"])) == 1.0
+    assert spec.objectives["exact_match"]("12", "12") == 0.0
+    tagged = domains(template="<answer>{}</answer>", objectives=["exact_match"])["ocr"]
+    assert tagged.objectives["exact_match"]("It is <answer>12</answer>", "12") == 1.0
+
+
 @pytest.mark.parametrize("template", ["{}", "<answer>{}</answer>", "{x}{}", r"\boxed{{}}", "a\n{}\nb", "{} {x}"])
 def test_templates(template):
     assert domains(template=template)["ocr"].template == template

@@ -75,6 +75,8 @@ def test_answer_format(response, expected):
         ("red car", "red car", {"tag": False}, 1),
         ("<answer>red car</answer>", "red car", {"tag": False}, 0),
         ("<answer>red car", "red car", {}, 0),
+        ("a blue one", '["red", "blue"]', {"tag": False, "template": "a {} one"}, 1),
+        ("blue", '["red", "blue"]', {"tag": False, "template": "a {} one"}, 0),
     ],
 )
 def test_exact_match(response, truth, options, expected):
