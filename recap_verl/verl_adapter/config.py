@@ -17,6 +17,7 @@ from recap_verl.parts import build_domains, build_mixture, build_scheduler
 from recap_verl.replay import ReplaySampler
 from recap_verl.verl_adapter import checkpoint, estimators
 from recap_verl.verl_adapter.layering import load_trainer_class
+from recap_verl.verl_adapter.reward_manager import MAIN
 
 _NEEDED_COLUMNS = ("data_source", "prompt", "reward_model")
 
@@ -36,6 +37,7 @@ def prepare_config(config: DictConfig) -> None:
     _check_choices(config)
     _check_reward(config)
     _check_estimator(config, domains)
+    _check_filter(config)
     _check_next_token(config, domains)
     load_trainer_class(config)
     _check_data(config, domains)
@@ -117,6 +119,17 @@ def _check_estimator(config: DictConfig, domains: Domains) -> None:
         )
 
 
+def _check_filter(config: DictConfig) -> None:
+    """verl's filter of groups stops the run at the first row that has no value under its metric's name."""
+    groups = config.algorithm.get("filter_groups", None)
+    known = ("reward", MAIN)
+    if groups is not None and groups.enable and groups.metric not in known:
+        raise ValueError(
+            f"algorithm.filter_groups.metric={groups.metric} is not there in rows of every domain: choose one of "
+            f"{', '.join(known)}"
+        )
+
+
 def _check_next_token(config: DictConfig, domains: Domains) -> None:
     """What domains of kind: sft ask of the rest of the configuration."""
     ntp, actor = config.recap.ntp, config.actor_rollout_ref.actor
@@ -140,6 +153,11 @@ def _check_next_token(config: DictConfig, domains: Domains) -> None:
     if distillation is not None and distillation.enabled:
         raise ValueError(
             f"{where} and distillation.enabled=true both put a loss of their own beside the policy's: choose one"
+        )
+    if config.actor_rollout_ref.rollout.enable_rollout_routing_replay:
+        raise ValueError(
+            f"{where} generates nothing, so its rows have no experts that a rollout has chosen: set "
+            f"actor_rollout_ref.rollout.enable_rollout_routing_replay=false"
         )
     own_temperature = config.actor_rollout_ref.rollout.temperature != 1
     fused = config.actor_rollout_ref.model.get("use_fused_kernels", False)

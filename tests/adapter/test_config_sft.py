@@ -65,6 +65,8 @@ ACCEPTED = {
         "actor_rollout_ref.rollout.temperature": 1.2,
     },
     "distributions": {"recap.ntp.distribution": True},
+    "groups filtered by reward": {"algorithm.filter_groups.enable": True},
+    "groups filtered by main score": {"algorithm.filter_groups": {"enable": True, "metric": "acc"}},
     "an estimator without groups": {"algorithm.adv_estimator": "gae", "actor_rollout_ref.rollout.n": 1},
     **{f"aggregation {mode}": {"recap.ntp.loss_agg_mode": mode} for mode in LOSS_AGG_MODES},
 }
@@ -99,6 +101,11 @@ REFUSED = {
         "recap.domains.ocr.kind=sft and distillation.enabled=true",
         "choose one",
     ),
+    "routing replay": (
+        {"actor_rollout_ref.rollout.enable_rollout_routing_replay": True},
+        "recap.domains.ocr.kind=sft generates nothing",
+        "set actor_rollout_ref.rollout.enable_rollout_routing_replay=false",
+    ),
     "fused kernels at another temperature": (
         {"actor_rollout_ref.model.use_fused_kernels": True, "actor_rollout_ref.rollout.temperature": 0.7},
         "recap.domains.ocr.kind=sft scores reference tokens at temperature 1",
@@ -123,6 +130,11 @@ REFUSED = {
         {"recap.ntp.distribution": True, "actor_rollout_ref.actor.strategy": "megatron"},
         "recap.ntp.distribution=true needs whole logits",
         "set it to false",
+    ),
+    "groups filtered by what only some rows have": (
+        {"algorithm.filter_groups": {"enable": True, "metric": "recap_objective/accuracy"}},
+        "algorithm.filter_groups.metric=recap_objective/accuracy is not there in rows of every domain",
+        "choose one of reward, acc",
     ),
     "n = 1 with a generated domain": (
         {"actor_rollout_ref.rollout.n": 1},

@@ -1,6 +1,7 @@
 """The agent loop that answers with the reference answer, held against verl's own single-turn loop."""
 
 import asyncio
+import copy
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 from transformers import AddedToken
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, _agent_loop_registry
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+from verl.trainer.ppo.v1 import replay_buffer
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 from verl.workers.rollout.replica import TokenOutput
@@ -300,6 +302,25 @@ def test_rows_have_the_fields_of_generated_rows(logprobs):
     assert "acc" in fields["extra_fields"]["reward_extra_info"]
     batch = list_of_dict_to_tensordict([fields, {**theirs, "responses": theirs["responses"][:3]}])
     assert len(batch) == 2
+
+
+@pytest.mark.parametrize("metric", ["reward", "acc"])
+def test_verls_filter_of_groups_keeps_them(metric, monkeypatch):
+    """It drops groups whose rows all have one score, of which a row alone is none."""
+    fields = teacher_forced("A").as_dict()
+    other = copy.deepcopy(fields)
+    queue = {"one_0_0": fields, "two_0_0": fields, "two_1_0": other}
+
+    def kv_batch_get(keys, partition_id, select_fields):
+        return {name: [queue[key][name] for key in keys] for name in select_fields}
+
+    monkeypatch.setattr(replay_buffer.tq, "kv_batch_get", kv_batch_get)
+    buffer = replay_buffer.ReplayBuffer(
+        "sync", {}, None, "drop", {}, refill_fn=lambda count: None, filter_groups_metric=metric
+    )
+    buffer.finished_keys["train"] = {"one", "two"}
+    buffer.partitions["train"] = {key: {} for key in queue}
+    assert buffer._dapo_filtered_keys("train")[0] == {"two"}
 
 
 def test_no_logprobs_unless_they_are_asked_for():
