@@ -89,6 +89,9 @@ class GradientProbe(RecapTrainerMixin, PPOTrainerSync):
             keys = self._keys_of(batch, domains)
             # The fewest prompts whose rollouts make room for the rows in so many mini-batches.
             self.config.actor_rollout_ref.actor.ppo_mini_batch_size = math.ceil(len(keys) / n / mini_batches)
+            # Nothing is learnt between epochs, so each has the gradient of the first.
+            epochs = 2 if mini_batches == 2 and name.startswith("mixed") else 1
+            self.config.actor_rollout_ref.actor.ppo_epochs = epochs
             part = self._prepared(batch, keys)
             mini_batch = self.config.actor_rollout_ref.actor.ppo_mini_batch_size * n // ranks
             rows = self._rows(part, keys)
@@ -102,7 +105,7 @@ class GradientProbe(RecapTrainerMixin, PPOTrainerSync):
                     self.actor_rollout_wg.expect(str(out / f"{label}.gradient"), mode, micro_batch)
                     part.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
                     super()._update_actor(part, {})
-                    case = {"rows": rows, "weights": weights, "mode": mode, "mini_batches": mini_batches}
+                    case = {"rows": rows, "weights": weights, "mode": mode, "epochs": epochs}
                     torch.save(case, out / f"{label}.case")
                 if domains == CASES["rl, K=5"]:
                     self.actor_rollout_wg.expect(str(out / f"{label}.plain"), mode, mini_batch, plain=True)
