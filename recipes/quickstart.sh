@@ -35,10 +35,12 @@ if [[ $TASKS == reasoning_gym/* ]]; then
   TASKS=${TASKS//reasoning_gym\//}
   MAX_PROMPT=${MAX_PROMPT:-1024} MAX_RESPONSE=${MAX_RESPONSE:-512}
 fi
+MAX_PROMPT=${MAX_PROMPT:-256} MAX_RESPONSE=${MAX_RESPONSE:-16}
 self_settings=
 if [[ $SELF_REPLAY == 1 ]]; then self_settings=-self-$SELF_TASKS-$SELF_SHARE; fi
 # Everything that changes the run is in its name, so that other settings never resume this one's checkpoint.
-settings=$(printf '%s\n' "$STEPS $PROMPTS $ROLLOUTS $WINDOW $TEMPERATURE $LR $TASKS $MODEL_PATH" "$@" | cksum | cut -d' ' -f1)
+settings="$STEPS $PROMPTS $ROLLOUTS $WINDOW $TEMPERATURE $LR $TASKS $MODEL_PATH $MAX_PROMPT $MAX_RESPONSE"
+settings=$(printf '%s\n' "$settings" "$@" | cksum | cut -d' ' -f1)
 RUN=${RUN:-$DATA-$PRESET-$MIXTURE-$settings${self_settings}}
 
 say() { printf '\n== %s\n' "$*"; }
@@ -70,13 +72,13 @@ val_files=$data/val.parquet
 self_replay=()
 if [[ $SELF_REPLAY == 1 ]]; then
   probes=$WORK/data/quickstart-${SELF_TASKS//,/-}
-  answers=$WORK/data/self-${SELF_TASKS//,/-}-$(printf %s "$MODEL_PATH" | cksum | cut -d' ' -f1).parquet
+  answers=$WORK/data/self-${SELF_TASKS//,/-}-$(cksum <<<"$MODEL_PATH $MAX_PROMPT $MAX_RESPONSE" | cut -d' ' -f1).parquet
   if [[ ! -f $probes/domains.yaml ]]; then
     "$python" -m data_prep quickstart --out "$probes" --tasks "$SELF_TASKS"
   fi
   say "Self-replay: the base model answers prompts of $SELF_TASKS"
   "$python" -m recap_verl.self_replay "$probes/train.parquet" --model "$MODEL_PATH" --out "$answers" \
-    --data-source self --max-response-length "${MAX_RESPONSE:-16}"
+    --data-source self --max-prompt-length "$MAX_PROMPT" --max-response-length "$MAX_RESPONSE"
   train_files=$train_files,$answers
   val_files=$val_files,$probes/val.parquet
   self_replay=('+recap.domains.self={kind: sft, source: self}')
@@ -115,8 +117,8 @@ data_options=(
   data.train_files="[$train_files]"
   data.val_files="[$val_files]"
   data.train_batch_size="$PROMPTS"
-  data.max_prompt_length="${MAX_PROMPT:-256}"
-  data.max_response_length="${MAX_RESPONSE:-16}"
+  data.max_prompt_length="$MAX_PROMPT"
+  data.max_response_length="$MAX_RESPONSE"
 )
 recap=(
   recap.domains_file="$data/domains.yaml"
