@@ -17,6 +17,7 @@ from recap_verl.parts import build_domains, build_mixture, build_scheduler
 from recap_verl.replay import ReplaySampler
 from recap_verl.verl_adapter import checkpoint, estimators
 from recap_verl.verl_adapter.layering import load_trainer_class
+from recap_verl.verl_adapter.ntp_fields import DISTRIBUTION
 from recap_verl.verl_adapter.reward_manager import MAIN
 
 _NEEDED_COLUMNS = ("data_source", "prompt", "reward_model")
@@ -175,9 +176,13 @@ def _check_next_token(config: DictConfig, domains: Domains) -> None:
 
 
 def _check_data(config: DictConfig, domains: Domains) -> None:
-    train = _count_sources("data.train_files", config.data.train_files)
-    val = _count_sources("data.val_files", config.data.val_files)
+    files = {key: _parquet_files(f"data.{key}", config.data[key]) for key in ("train_files", "val_files")}
+    train, val = (_count_sources(f"data.{key}", paths) for key, paths in files.items())
     domains.check_data(train, val)
+    for path in files["train_files"]:
+        _check_reference_answers(path, domains)
+    if domains.sft and config.recap.ntp.distribution:
+        _check_distribution(files["train_files"])
     _check_mixture(config, domains, train)
 
 
@@ -206,20 +211,50 @@ def _check_mixture(config: DictConfig, domains: Domains, train: Mapping[str, int
         ) from error
 
 
-def _count_sources(key: str, files: Any) -> Counter[str]:
-    """Data source -> rows over all parquet files of a config key."""
-    files = list(files) if isinstance(files, ListConfig) else [files]
-    counts: Counter[str] = Counter()
-    for file in files:
+def _parquet_files(key: str, files: Any) -> list[str]:
+    """The paths that a config key names, its patterns expanded."""
+    paths = []
+    for file in list(files) if isinstance(files, ListConfig) else [files]:
         path = os.path.expanduser(str(file))
         if not path.endswith(".parquet"):
             raise ValueError(f"{key}: {file} is no .parquet file; convert it with python -m data_prep")
         if "://" in path:
             raise ValueError(f"{key}: {file} is remote; copy it to this machine first")
-        matches = sorted(glob.glob(path)) or [path]
-        for match in matches:
-            counts.update(_sources_of(key, match))
+        paths += sorted(glob.glob(path)) or [path]
+    return paths
+
+
+def _count_sources(key: str, paths: list[str]) -> Counter[str]:
+    """Data source -> rows over all parquet files of a config key."""
+    counts: Counter[str] = Counter()
+    for path in paths:
+        counts.update(_sources_of(key, path))
     return counts
+
+
+def _check_reference_answers(path: str, domains: Domains) -> None:
+    """Read every answer that is to be learnt: a bad one would end the run at the step that draws it."""
+    taught = {source for name in domains.sft for source in domains[name].data_sources}
+    if not taught:
+        return
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns=["data_source", "reward_model.ground_truth"])
+    sources = table["data_source"].to_pylist()
+    rows = [row for row, source in enumerate(sources) if source in taught]
+    truths = table["reward_model"].take(pa.array(rows, pa.int64())).to_pylist()
+    for row, truth in zip(rows, truths, strict=True):
+        try:
+            domains.of_data_source(sources[row]).reference_answer(truth["ground_truth"])
+        except ValueError as error:
+            raise ValueError(f"data.train_files: {path}, row {row} has no answer to learn: {error}") from error
+
+
+def _check_distribution(paths: list[str]) -> None:
+    if not any(DISTRIBUTION in pq.read_schema(path).names for path in paths):
+        raise ValueError(
+            f"recap.ntp.distribution=true, but no file of data.train_files has a column {DISTRIBUTION!r}: write one "
+            f"with python -m recap_verl.self_replay --top-k, or set it to false"
+        )
 
 
 def _sources_of(key: str, path: str) -> Counter[str]:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 from omegaconf import OmegaConf
-from run_config import DOMAINS, change, refusal
+from run_config import DOMAINS, change, refusal, row, write_rows
 
 from recap_verl.advantage import LOSS_AGG_MODES
 from recap_verl.parts import build_domains, build_scheduler
@@ -64,12 +64,35 @@ ACCEPTED = {
         "actor_rollout_ref.actor.strategy": "fsdp2",
         "actor_rollout_ref.rollout.temperature": 1.2,
     },
-    "distributions": {"recap.ntp.distribution": True},
     "groups filtered by reward": {"algorithm.filter_groups.enable": True},
     "groups filtered by main score": {"algorithm.filter_groups": {"enable": True, "metric": "acc"}},
     "an estimator without groups": {"algorithm.adv_estimator": "gae", "actor_rollout_ref.rollout.n": 1},
     **{f"aggregation {mode}": {"recap.ntp.loss_agg_mode": mode} for mode in LOSS_AGG_MODES},
 }
+
+
+def with_rows(config, path, answers: list, **columns) -> str:
+    """Add a file of rows of the next-token domain."""
+    rows = [row("toy/ocr", i) | columns for i in range(len(answers))]
+    for one, answer in zip(rows, answers, strict=True):
+        one["reward_model"]["ground_truth"] = answer
+    change(config, **{"data.train_files": [config.data.train_files, write_rows(path, rows)]})
+    return str(path)
+
+
+@pytest.mark.parametrize("answers", [["a", None], ["a", "[]"], [["a"], []]], ids=str)
+def test_a_row_without_an_answer_to_learn_is_named(hybrid, tmp_path, answers):
+    file = with_rows(hybrid, tmp_path / "bad.parquet", answers)
+    assert f"data.train_files: {file}, row 1 has no answer to learn: ground_truth " in refusal(hybrid)
+
+
+def test_distributions_must_be_there(hybrid, tmp_path):
+    change(hybrid, **{"recap.ntp.distribution": True})
+    message = refusal(hybrid)
+    assert "recap.ntp.distribution=true, but no file of data.train_files has a column 'ntp_distribution'" in message
+    assert "python -m recap_verl.self_replay --top-k, or set it to false" in message
+    with_rows(hybrid, tmp_path / "self.parquet", ["a"], ntp_distribution={"token_ids": [1]})
+    prepare_config(hybrid)
 
 
 @pytest.mark.parametrize("settings", ACCEPTED.values(), ids=ACCEPTED.keys())
