@@ -1,4 +1,7 @@
-"""MathVerse (arXiv 2403.14624), testmini: each problem in five versions, from all text to all picture."""
+"""MathVerse (arXiv 2403.14624), testmini: each problem in five versions, from all text to all picture.
+
+The configuration testmini_text_only has the problems without their pictures: give it with `--config`.
+"""
 
 import re
 
@@ -12,19 +15,22 @@ _IN_PICTURE = "Answer the question in the picture."
 
 
 def convert(row: SourceRow) -> Example:
-    # The text-only configuration has "" for an image.
-    if not row["image"]:
+    if row["image"] is None:
         raise Skip("no image")
+    # The text-only configuration has "" for an image.
+    images = [row["image"]] if row["image"] else []
     question = without_marks(row["question"])
+    if not question and not images:
+        raise Skip("no question")
     is_choice = row["question_type"] == "multi-choice"
     return Example(
-        text=MARK + (question or _IN_PICTURE),
-        images=[row["image"]],
+        text=MARK * len(images) + (question or _IN_PICTURE),
+        images=images,
         answer=_letter(row["answer"]) if is_choice else row["answer"].strip(),
         reply="letter" if is_choice else "free",
         question=row.get("question_for_eval") or question,
         metadata={
-            "version": row["problem_version"],
+            "version": row.get("problem_version"),
             "problem": row.get("problem_index"),
             "question_type": row["question_type"],
         },

@@ -12,7 +12,8 @@ def convert(row: SourceRow) -> Example:
     return Example(
         text=MARK + question,
         images=[row["image"]],
-        answer=row["answers"],
+        # The words to be spotted are in `content`, whose rows are scored without `answers`.
+        answer=row["answers"] or row.get("content"),
         question=question,
         metadata={fact: row.get(fact) for fact in _FACTS},
     )

@@ -43,7 +43,7 @@ def open_source(
         split: one of ours, `val`; or also what the source calls it, `test=testA`.
         where: hub id, or a local file or folder; default the data set's hub id.
         configs: instead of the data set's own.
-        images: folder that the paths of images are relative to, for local sources.
+        images: folder that the paths of images are relative to; default, for local sources, the source's own.
 
     Raises:
         DataError: no such split, file or folder.
@@ -68,5 +68,12 @@ def open_source(
             rows_per_config=dataset.rows_per_config,
         )
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", where):
-        return HubSource(where, theirs, configs=configs, revision=revision, rows_per_config=dataset.rows_per_config)
+        return HubSource(
+            where,
+            theirs,
+            configs=configs,
+            revision=revision,
+            images=images,
+            rows_per_config=dataset.rows_per_config,
+        )
     raise DataError(f"--source {where} is no file, no folder and no hub id (owner/name)")

@@ -46,7 +46,10 @@ def read_rows(file: Path, start: int = 0) -> Iterator[dict]:
                 raise DataError(f"{file} holds a {type(row).__name__} as row {number}: it must be a list of objects")
             yield row
             number += 1
-    except (pa.ArrowException, OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except DataError:
+        raise
+    # ValueError: no JSON, no UTF-8, or a number of thousands of digits; RecursionError: brackets in brackets.
+    except (pa.ArrowException, OSError, ValueError, RecursionError, csv.Error) as error:
         raise _damaged(file, number, error) from error
 
 

@@ -14,10 +14,9 @@ class HubSource:
     Args:
         hub_id: `owner/name`; `datasets` takes a local folder too.
         configs: names of configurations; none means the default one.
+        images: local folder that paths of images are relative to, for data sets that come without their pixels.
         rows_per_config: rows of each, at most.
     """
-
-    folders: tuple[Path, ...] = ()
 
     def __init__(
         self,
@@ -26,9 +25,11 @@ class HubSource:
         *,
         configs: tuple[str, ...] = (),
         revision: str | None = None,
+        images: Path | None = None,
         rows_per_config: int | None = None,
     ):
         self.name = hub_id
+        self.folders = (images,) if images else ()
         self.split = split
         self.configs = configs
         self.revision = revision
@@ -48,8 +49,8 @@ class HubSource:
     def _config_rows(self, config: str) -> Iterator[SourceRow]:
         # Heavy, and local sources need nothing of it.
         import datasets
+        import httpx
         from datasets.exceptions import DatasetNotFoundError
-        from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.utils.logging import set_verbosity_error
 
         # No data set here has sound, and where torchcodec cannot be loaded, looking for it ends the stream.
@@ -68,7 +69,7 @@ class HubSource:
             raise DataError(
                 f"the hub knows no data set {self.name}, or not without a login (hf auth login): check --source"
             ) from error
-        except (ConnectionError, TimeoutError, HfHubHTTPError) as error:
+        except (ConnectionError, TimeoutError, httpx.HTTPError) as error:
             raise DataError(
                 f"the hub does not answer for {asked} ({_first_line(error)}): try again, it goes on from here, or give "
                 f"a local copy with --source"
