@@ -242,6 +242,14 @@ def test_builds_for_cpus_are_left_alone(untouched, installed):
     assert untouched.defined == [] and untouched.modules == {}
 
 
+@pytest.mark.parametrize(("build", "available"), [(FOR_CUDA, False), (FOR_CPUS, True)])
+def test_datasets_imported_before_torch_learns_that_torchcodec_is_absent(untouched, installed, build, available):
+    untouched.modules["datasets.config"] = config = SimpleNamespace(TORCHCODEC_AVAILABLE=True)
+    installed(torchcodec=build)
+    torch_compat.register()
+    assert config.TORCHCODEC_AVAILABLE == available
+
+
 def test_a_package_that_is_loaded_stays_loaded(untouched, installed):
     installed(torchaudio=FOR_CUDA)
     untouched.modules["torchaudio"] = loaded = ModuleType("torchaudio")

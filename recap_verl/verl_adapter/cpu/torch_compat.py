@@ -35,6 +35,9 @@ def register() -> None:
     for package in _MADE_ABSENT:
         if _is_cuda_build(package):
             sys.modules.setdefault(package, None)
+    # Imported before torch, `datasets` has seen torchcodec and would import from it.
+    if sys.modules.get("torchcodec", ...) is None and "datasets.config" in sys.modules:
+        sys.modules["datasets.config"].TORCHCODEC_AVAILABLE = False
 
 
 def _is_cuda_build(package: str) -> bool:
