@@ -8,6 +8,10 @@ from data_prep.dataset import SourceRow
 from data_prep.errors import DataError
 
 
+# Seconds. The hub's libraries ask a silent hub again and again, for many minutes, before they say so.
+_PATIENCE = 20
+
+
 class HubSource:
     """Rows of one split, configuration after configuration.
 
@@ -59,6 +63,7 @@ class HubSource:
         set_verbosity_error()
         asked = f"{self.name}{f' ({config})' if config else ''}, split {self.split}"
         try:
+            _wait_for_hub()
             stream = datasets.load_dataset(
                 self.name, config or None, split=self.split, revision=self.revision, streaming=True
             )
@@ -76,6 +81,14 @@ class HubSource:
             ) from error
         except (ValueError, OSError) as error:
             raise DataError(f"{asked} cannot be read from the hub: {_first_line(error)}") from error
+
+
+def _wait_for_hub() -> None:
+    """Raise one of the errors above if there is no answer of any kind; offline, `datasets` looks into its cache."""
+    from huggingface_hub import constants, get_session
+
+    if not constants.is_offline_mode():
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
 
 
 def _fetched(value: object) -> object:

@@ -2,14 +2,19 @@
 
 import csv
 import json
+import socket
 
 import datasets
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data_prep import writer
+from data_prep.conversion import convert
 from data_prep.dataset import Dataset, Example
 from data_prep.errors import DataError
+from data_prep.sets import refcoco
 from data_prep.source import open_source
 from data_prep.source.files import read_rows
 from data_prep.source.hub import HubSource
@@ -141,6 +146,23 @@ def test_the_hubs_loading_code_streams_undecoded_rows(kit, tmp_path):
     assert [row["text"] for row in source.rows(start=3)] == ["3", "4"]
 
 
+def test_images_of_a_hubs_rows_may_lie_in_a_folder(kit, tmp_path, monkeypatch):
+    """jxu124's RefCOCO names photographs and has none."""
+    kit.files(tmp_path, {"coco/train2014/1.jpg": kit.jpeg(1)})
+    row = {
+        "sentences": [{"raw": "the zebra"}],
+        "image_path": "coco/train2014/1.jpg",
+        "bbox": [1.0, 2.0, 30.0, 40.0],
+        "raw_anns": "{}",
+    }
+    stream = datasets.Dataset.from_list([row]).to_iterable_dataset()
+    monkeypatch.setattr(datasets, "load_dataset", lambda *arguments, **options: stream)
+    source = open_source(refcoco.DATASET, "train", "jxu124/refcocog", images=tmp_path)
+    path = convert(refcoco.DATASET, "train", source, tmp_path / "train.parquet").path
+    (written,) = pq.read_table(path).to_pylist()
+    assert written["images"][0]["bytes"] == kit.jpeg(1) and written["data_source"] == "refcocog"
+
+
 def test_the_hubs_loading_code_fetches_images_beside_the_rows(kit, tmp_path):
     kit.files(tmp_path, {"train/a.jpg": kit.jpeg(1)})
     write(tmp_path / "train" / "metadata.jsonl", [{"file_name": "a.jpg", "text": "x"}])
@@ -157,6 +179,35 @@ class TestMistakes:
         message = r"^the hub does not answer for owner/name \(en\), split test \(Couldn't reach .* Hub\): try again"
         with pytest.raises(DataError, match=message):
             next(HubSource("owner/name", "test", configs=("en",)).rows())
+
+    def test_a_hub_that_takes_the_call_and_says_nothing(self, monkeypatch):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+            monkeypatch.setattr("data_prep.source.hub._PATIENCE", 0.2)
+            with pytest.raises(DataError, match=r"^the hub does not answer for owner/name, split test \(timed out\)"):
+                next(HubSource("owner/name", "test").rows())
+
+    def test_a_hub_that_falls_silent_in_the_middle(self, monkeypatch, tmp_path):
+        """What came until then is kept, and the next run asks for what is missing."""
+        silent = [True]
+
+        class Stream:
+            def decode(self, _):
+                yield from ({"text": f"row {number}"} for number in range(15))
+                if silent.pop():
+                    raise httpx.ReadTimeout("The read operation timed out")
+                yield from ({"text": f"row {number}"} for number in range(15, 20))
+
+        monkeypatch.setattr(writer, "ROWS_AT_ONCE", 10)
+        monkeypatch.setattr(datasets, "load_dataset", lambda *arguments, **options: Stream())
+        path, source = tmp_path / "val.parquet", HubSource("owner/name", "validation")
+        with pytest.raises(DataError, match=r"^the hub does not answer for .* \(The read operation timed out\): try"):
+            convert(DATASET, "val", source, path)
+        silent.append(False)
+        done = []
+        assert convert(DATASET, "val", source, path, progress=done.append).rows == 20
+        assert done == [10, 10], "the first ten rows are there already"
 
     def test_a_data_set_the_hub_does_not_have(self, monkeypatch):
         def unknown(*arguments, **options):
@@ -230,6 +281,13 @@ class TestMistakes:
             (tmp_path / name).write_bytes(text.encode("cp1252"))
             with pytest.raises(DataError, match=f"{name} is damaged or truncated at row 0"):
                 list(read_rows(tmp_path / name))
+
+    @pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+    @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000, '{"a": ' + "1" * 5000 + "}"])
+    def test_json_that_python_refuses(self, tmp_path, name, text):
+        (tmp_path / name).write_text(f"[{text}]" if name == "x.json" else text)
+        with pytest.raises(DataError, match=rf"{name} is damaged or truncated at row 0 \("):
+            list(read_rows(tmp_path / name))
 
     def test_a_list_of_something_else(self, tmp_path):
         (tmp_path / "x.json").write_text("[1, 2]")
