@@ -4,6 +4,7 @@ import datetime
 import io
 import random
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,8 +15,11 @@ from data_prep.__main__ import app
 from data_prep.check import check_files
 from data_prep.check.image_hash import ImageIndex, difference_hash
 from data_prep.check.lengths import PromptLength
+from data_prep.conversion import convert
+from data_prep.dataset import all_datasets
 from data_prep.images import store_image
 from data_prep.rows import make_row
+from data_prep.source import open_source
 from data_prep.writer import SCHEMA, write_parquet
 from recap_verl.lab.tiny import build_tokenizer
 
@@ -106,6 +110,19 @@ def test_other_columns_are_found(tmp_path):
         assert not report.ok and message in report.first["schema"][0]
 
 
+def test_images_that_datasets_would_decode_are_found(kit, tmp_path):
+    """Same types, but verl's `concatenate_datasets` fails on Image beside plain structs."""
+    table = pq.read_table(written(tmp_path, [row(0, images=[kit.png(1)])]))
+    features = datasets.Features.from_arrow_schema(SCHEMA)
+    features["images"] = datasets.List(datasets.Image())
+    datasets.Dataset.from_list(table.to_pylist(), features=features).to_parquet(tmp_path / "typed.parquet")
+    report = check_files([tmp_path / "typed.parquet"])
+    assert report.counts == {"schema": 1} and "images are of type Image" in report.first["schema"][0]
+    plain = datasets.Dataset.from_list(table.to_pylist(), features=datasets.Features.from_arrow_schema(SCHEMA))
+    plain.to_parquet(tmp_path / "plain.parquet")
+    assert check_files([tmp_path / "plain.parquet"]).ok
+
+
 def test_duplicates_within_and_across_files(kit, tmp_path):
     first = written(tmp_path, [row(0), row(1), row(0), row(2, images=[kit.png(1)])])
     second = written(tmp_path, [row(2, images=[kit.png(1)]), row(2, images=[kit.png(2)])], "train-2.parquet")
@@ -124,6 +141,47 @@ def test_a_question_of_the_evaluation_among_the_training_data(tmp_path):
     for files in ([train, test], [test, train]):
         report = check_files(files)
         assert report.first["overlap"] == [f"{test} row 1: the question of {train} row 1"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "evaluated", "same"),
+    [
+        ("What is 12 + 3?", "what is 12+3", True),
+        ("What is 12 + 3?", "What is 12 - 3?", False),
+        ("Is x < 3?", "Is x > 3?", False),
+        ("A two-digit number, please.", "a two digit number please", True),
+        ("Qu'est-ce que c'est ?", "qu’est-ce que c’est?", True),
+        ("这是什么？", "这是 什么", True),
+        ("这是什么？", "那是什么？", False),
+    ],
+)
+def test_which_questions_are_the_same(tmp_path, trained, evaluated, same):
+    train = written(tmp_path, [row(0, question=trained, text="One prompt.")])
+    test = written(tmp_path, [row(0, "test", question=evaluated, text="Another.")], "test.parquet")
+    assert check_files([train, test]).counts == ({"overlap": 1} if same else {})
+
+
+def test_mathverse_shares_its_pictures_with_geometry3k(kit, tmp_path):
+    """The paper's hybrid setting is validated on MathVerse, which took problems out of Geometry3K and GeoQA."""
+    drawn = kit.picture(7, 300, 200)
+    source = {
+        "geometry3k": {"images": [kit.encoded(drawn)], "problem": "<image>Find x.", "answer": "7"},
+        "mathverse": {
+            "image": kit.encoded(drawn.resize((210, 140)), "JPEG"),
+            "question": "As shown, AB is 3 long. Find the length of x.\nChoices:\nA:5\nB:7",
+            "problem_version": "Text Lite",
+            "question_type": "multi-choice",
+            "answer": "B",
+        },
+    }
+    files = []
+    for name, split in (("geometry3k", "train"), ("mathverse", "test")):
+        pq.write_table(pa.Table.from_pylist([source[name]]), tmp_path / f"{name}.parquet")
+        rows = open_source(all_datasets()[name], split, str(tmp_path / f"{name}.parquet"))
+        files.append(convert(all_datasets()[name], split, rows, tmp_path / name / f"{split}.parquet").path)
+    report = check_files(files)
+    assert report.first["image_overlap"] == [f"{files[1]} row 0: the image of {files[0]} row 0"]
+    assert report.counts == {"image_overlap": 1}
 
 
 def test_an_image_of_the_evaluation_among_the_training_data(kit, tmp_path):

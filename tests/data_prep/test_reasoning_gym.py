@@ -5,6 +5,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+from data_prep.check import check_files
 from data_prep.reasoning_gym import DEFAULT_TASKS, rows, score
 from data_prep.writer import write_parquet
 from recap_verl.objectives import get_objective
@@ -31,6 +32,12 @@ class TestWithThePackage:
             assert objective(f"<think>so</think><answer> {info['answer']}\n</answer>", truth, info) == 1.0
             assert objective("<answer>none of these</answer>", truth, info) < 1.0
             assert score(info["answer"], truth, info) == 0.0, "no answer block"
+
+    def test_the_checker_finds_nothing(self, tmp_path):
+        for split in ("train", "val", "test"):
+            write_parquet(rows(split, DEFAULT_TASKS, 0, 50), tmp_path / f"{split}.parquet")
+        report = check_files(sorted(tmp_path.iterdir()))
+        assert report.ok and not report.counts.total(), report
 
     def test_splits_share_no_question_and_repeat_none(self):
         questions = {

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from data_prep.check import check_files
 from recap_verl.domains import Domains
 from recap_verl.lab import tiny
 from recap_verl.lab.fast.scoring import score, token_probability, validate
@@ -24,6 +25,14 @@ def test_no_question_of_the_validation_is_trained_on(rows):
     domains = Domains(data.DOMAINS)
     assert {row["data_source"] for row in rows["val"]} == set(domains.data_sources)
     assert all(domains.of_data_source(row["data_source"]).trained for row in rows["train"])
+
+
+def test_the_checker_finds_nothing_but_prose_under_one_prompt(tmp_path):
+    data.write(tmp_path)
+    report = check_files([tmp_path / f"{name}.parquet" for name in ("train", "self_prompts", "val")])
+    assert set(report.counts) <= {"duplicate"}, report
+    prose = sum(row["data_source"] == "lab/prose" for row in data.val_rows(0))
+    assert report.counts["duplicate"] == prose - 1
 
 
 def test_right_answers_score_one(rows):
