@@ -34,7 +34,7 @@ def run_tasks(function: Callable[..., Any], tasks: Iterable[Task], processes: in
             connection = free.pop()
             try:
                 connection.send(task)
-            except BrokenPipeError:
+            except ConnectionError:
                 raise _died() from None
             busy.append(connection)
         while busy:
@@ -45,7 +45,7 @@ def _results(busy: list[Connection], free: list[Connection]) -> Iterator[Any]:
     for connection in wait(busy):
         try:
             result, error = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise _died() from None
         if error is not None:
             raise error
@@ -93,7 +93,7 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 def _work(function: Callable, connection: Connection) -> None:
     # Without its parent a process has nobody to work for: it ends without a word.
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, ConnectionError):
         while True:
             connection.send(_outcome(function, connection.recv()))
 

@@ -9,7 +9,6 @@ import numpy as np
 from data_prep.check.findings import Place, Report
 from data_prep.check.image_hash import ImageIndex, difference_hash, digest_of
 
-
 # Signs of arithmetic make another question (3 + 4 and 3 - 4), a hyphen between letters does not.
 _NOT_ASKED = re.compile(r"[^\w+*/^=<>%√×÷−-]+|_|(?<=[^\W\d])-(?=[^\W\d])")
 

@@ -27,7 +27,7 @@ def check_command(
         raise typer.BadParameter("--max-prompt-length counts tokens: give --tokenizer too")
     if unknown := set(allow or ()) - set(KINDS):
         raise typer.BadParameter(f"--allow {unknown.pop()}: kinds are {', '.join(KINDS)}")
-    with one_sentence_errors():
+    with one_sentence_errors(resumes=False):
         length = PromptLength(tokenizer, max_pixels) if tokenizer else None
         report = check_files(files, length=length, max_prompt_length=max_prompt_length, allowed=frozenset(allow or ()))
         print(report)

@@ -1,5 +1,6 @@
 """`python -m data_prep NAME --out DIR`: one data set."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from data_prep.commands.ending import one_sentence_errors
 from data_prep.conversion import convert
 from data_prep.dataset import ROLES, Dataset, all_datasets
+from data_prep.errors import explain_os_error
 from data_prep.prompts import STYLES
-from data_prep.source import open_source
+from data_prep.source import Source, open_source
+from data_prep.writer import atomic_file
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Processes = Annotated[int, typer.Option("--num-proc", min=1, help="Processes that convert.")]
@@ -44,6 +47,7 @@ def convert_command(name: str) -> Callable[..., None]:
             dataset = all_datasets()[name]
             for each in split or default_splits(dataset):
                 rows = open_source(dataset, each, source, configs=tuple(config or ()), revision=revision, images=images)
+                tell_missing(rows)
                 ours = each.partition("=")[0]
                 with progress_bar(f"{name} {ours}", rows.count(), limit) as progress:
                     summary = convert(
@@ -61,6 +65,13 @@ def convert_command(name: str) -> Callable[..., None]:
             save_domains({name: dataset.domain(style=style, role=role)}, out)
 
     return command
+
+
+def tell_missing(source: Source, label: str = "") -> None:
+    """On standard error: the rest is converted, and nobody should take it for all."""
+    if source.missing:
+        names = ", ".join(source.missing)
+        print(f"data_prep: {label}{source.name} lacks the configurations {names}: going on without", file=sys.stderr)
 
 
 def default_splits(dataset: Dataset) -> list[str]:
@@ -93,6 +104,10 @@ def progress_bar(label: str, total: int | None, limit: int | None) -> Iterator[C
 
 def save_domains(domains: dict, out: Path) -> None:
     path = out / "domains.yaml"
-    OmegaConf.save(domains, path)
+    try:
+        with atomic_file(path) as file:
+            file.write(OmegaConf.to_yaml(OmegaConf.create(domains)).encode())
+    except OSError as error:
+        raise explain_os_error(error, f"writing {path}") from error
     roles = ", ".join(f"{name} ({domain['role']})" for name, domain in domains.items())
     print(f"{path}: recap.domains_file with {roles}")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from omegaconf import OmegaConf
 
+from data_prep.commands.convert import save_domains
 from data_prep.commands.ending import one_sentence_errors
 from data_prep.rows import SPLITS
 from data_prep.writer import write_parquet
@@ -42,13 +42,11 @@ def generate_command(module_path: str) -> Callable[..., None]:
     ) -> None:
         module = importlib.import_module(module_path)
         names = tuple(dict.fromkeys(filter(None, tasks.split(",")))) or module.DEFAULT_TASKS
-        with one_sentence_errors():
+        with one_sentence_errors(resumes=False):
             for split in SPLITS:
                 path = out / f"{split}.parquet"
                 count = write_parquet(module.rows(split, names, seed, limit if split == "train" else val_limit), path)
                 print(f"{path}: {count} rows")
-        domains = out / "domains.yaml"
-        OmegaConf.save(domains_config(module, names), domains)
-        print(f"{domains}: recap.domains_file with the target {names[0]}")
+            save_domains(domains_config(module, names), out)
 
     return generate

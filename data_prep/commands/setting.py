@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from data_prep.commands.by_name import by_name
-from data_prep.commands.convert import MaxSide, Out, Processes, progress_bar, save_domains
+from data_prep.commands.convert import MaxSide, Out, Processes, progress_bar, save_domains, tell_missing
 from data_prep.commands.ending import one_sentence_errors
 from data_prep.conversion import Summary, convert
 from data_prep.dataset import SETTINGS, Dataset, Use, all_datasets
@@ -85,6 +85,7 @@ def setting_command(
         for file in files:
             with _named(file):
                 file.source = places.open(file)
+                tell_missing(file.source, f"{file.name}: ")
         for file in files:
             if file.source:
                 with _named(file):

@@ -1,6 +1,7 @@
 """MathVerse (arXiv 2403.14624), testmini: each problem in five versions, from all text to all picture.
 
-The configuration testmini_text_only has the problems without their pictures: give it with `--config`.
+The configuration testmini_text_only has the problems without their pictures: give it with `--config`, or its file with
+`--source`.
 """
 
 import re
@@ -51,6 +52,7 @@ DATASET = Dataset(
     licence="MIT (its repository; the data assumed so)",
     hub="AI4Math/MathVerse",
     configs=("testmini",),
+    files=r"(?<!text_only)\.\w+$",
     splits={"test": "testmini"},
     sizes={"test": 3_940},
     objectives={"accuracy": {}},

@@ -17,6 +17,7 @@ class Source(Protocol):
 
     name: str
     folders: tuple[Path, ...]  # that paths of images are relative to
+    missing: tuple[str, ...]  # configurations that were asked for and are not there, where others are
 
     def fingerprint(self) -> list:
         """JSON value that changes when the rows may have changed."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from data_prep.dataset import SourceRow
 from data_prep.errors import DataError
 
-
 # Seconds. The hub's libraries ask a silent hub again and again, for many minutes, before they say so.
 _PATIENCE = 20
 
@@ -21,6 +20,9 @@ class HubSource:
         images: local folder that paths of images are relative to, for data sets that come without their pixels.
         rows_per_config: rows of each, at most.
     """
+
+    # The hub refuses to open one that it does not have.
+    missing: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class LocalSource:
     `refcoco_val.json`). Where no file is named after any split, all belong to the one asked for.
 
     Args:
-        configs: folders to read, one after the other, as far as they exist.
+        configs: folders to read, one after the other, as far as they exist; `missing` are the others.
         pattern: regular expression that a file's name must contain.
         images: folder that paths of images are relative to; default the source's and the file's folder.
         rows_per_config: rows of each configuration's folder, at most.
@@ -44,7 +44,10 @@ class LocalSource:
         self.name = str(path)
         self.rows_per_config = rows_per_config
         self.split = split
-        self.files = [(config, file) for config, folder in _folders(path, configs) for file in _files(folder, pattern)]
+        folders = _folders(path, configs)
+        below = folders[0][1] != path
+        self.missing = tuple(config for config in configs if below and (config, path / config) not in folders)
+        self.files = [(config, file) for config, folder in folders for file in _files(folder, pattern)]
         if path.is_dir():
             chosen = _first_kind(self._of_split(path))
             self.files = [(config, file) for config, file in self.files if file in chosen]

@@ -319,6 +319,14 @@ class TestCommand:
         result = self.invoke(*(argument.format(file=file) for argument in arguments))
         assert result.exit_code == 2 and message in result.output
 
+    def test_an_interruption_promises_nothing(self, tmp_path, monkeypatch):
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("data_prep.commands.check.check_files", interrupted)
+        result = self.invoke(written(tmp_path, [row(0)]))
+        assert result.exit_code == 130 and result.stderr == "data_prep: interrupted\n"
+
     def test_a_truncated_file(self, tmp_path):
         file = written(tmp_path, [row(0)])
         file.write_bytes(file.read_bytes()[:-9])

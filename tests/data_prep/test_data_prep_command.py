@@ -1,5 +1,7 @@
 """`python -m data_prep`: the files it writes and the mistakes it explains."""
 
+import os
+
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -93,6 +95,41 @@ class TestConvert:
         assert rows[0]["extra_info"]["metadata"] == '{"orig_w": 32, "orig_h": 28}'
         domain = yaml.safe_load((tmp_path / "domains.yaml").read_text())["refcoco"]
         assert domain["role"] == "target" and list(domain["objectives"]) == ["iou", "think_format"]
+
+    def test_configurations_that_are_not_there_are_named(self, make_source, tmp_path):
+        folder, _ = make_source("mmmu_pro", "hub")
+        only_pictures = tmp_path / "source"
+        only_pictures.mkdir()
+        (only_pictures / "vision").symlink_to(folder / "vision")
+        result = invoke("mmmu-pro", "--source", only_pictures, "--out", tmp_path / "out")
+        assert result.exit_code == 0
+        assert result.stderr == (
+            f"data_prep: {only_pictures} lacks the configurations standard (10 options): going on without\n"
+        )
+        assert invoke("mmmu-pro", "--source", folder, "--out", tmp_path / "all").stderr == ""
+
+    def test_a_terminal_sees_progress(self, make_source, tmp_path, monkeypatch):
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+        folder, _ = make_source("scienceqa", "original")
+        result = invoke("scienceqa", "--source", folder, "--split", "train", "--out", tmp_path)
+        assert "scienceqa train" in result.stderr and "8 rows," in result.stderr and "100%" not in result.stderr
+
+    def test_no_space_for_the_domains_is_one_sentence(self, make_source, tmp_path, monkeypatch):
+        folder, _ = make_source("gsm8k", "hub")
+        options = ["gsm8k", "--source", folder, "--out", tmp_path, "--split", "test"]
+        assert invoke(*options).exit_code == 0
+        (tmp_path / "domains.yaml").write_text("of an earlier run")
+
+        def on_a_full_disk(prefix, dir):
+            path = dir / f"{prefix}x"
+            path.touch()
+            return os.open("/dev/full", os.O_WRONLY), str(path)
+
+        monkeypatch.setattr("data_prep.writer.tempfile.mkstemp", on_a_full_disk)
+        result = invoke(*options)
+        assert result.exit_code == 2 and f"no space left while writing {tmp_path}/domains.yaml" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert (tmp_path / "domains.yaml").read_text() == "of an earlier run"
 
     def test_a_probe_is_not_converted_for_training_unasked(self, make_source, tmp_path):
         folder, _ = make_source("chartqa", "hugging_face_m4")

@@ -115,7 +115,8 @@ class TestMissing:
         del wrong["refcoco"]
         result = invoke("--setting", "hybrid", "--out", out, *options_of(wrong))
         assert result.exit_code == 2
-        sentences = result.stderr.splitlines()
+        told, *sentences = result.stderr.splitlines()
+        assert told.startswith("data_prep: llava-ocr (train): ") and "lacks the configurations hme100k, iam" in told
         assert [line.split(": ")[1] for line in sentences[:-1]] == [
             "refcoco (train)",
             "vizwiz (val)",

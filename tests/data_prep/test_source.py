@@ -83,6 +83,7 @@ def test_the_first_rows_of_each_configuration(tmp_path, name):
         write(tmp_path / config / name, ROWS[first : first + 8])
     source = LocalSource(tmp_path, "train", configs=("b", "missing", "a"), rows_per_config=3)
     expected = [("b", 0), ("b", 1), ("b", 2), ("a", 10), ("a", 11), ("a", 12)]
+    assert source.missing == ("missing",)
     for start in (0, 2, 3, 5, 6):
         assert [(row.config, row["number"]) for row in source.rows(start)] == expected[start:]
 
@@ -97,6 +98,18 @@ def test_a_long_list_is_read_piece_by_piece(tmp_path):
         assert list(read_rows(path)) == rows
     path.write_text("[]")
     assert list(read_rows(path)) == []
+
+
+def test_a_row_group_of_any_size_is_read_with_little_memory(tmp_path):
+    """80 MB of pictures in one row group, as hubs have them."""
+    path, pictures = tmp_path / "x.parquet", [bytes([number]) * 400_000 for number in range(200)]
+    options = {"use_dictionary": False, "compression": "none", "write_batch_size": 4}
+    pq.write_table(pa.table({"image": pictures}), path, row_group_size=200, **options)
+    before, most = pa.total_allocated_bytes(), 0
+    for number, row in enumerate(read_rows(path)):
+        assert row["image"] == pictures[number]
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert number == 199 and most < 24 << 20
 
 
 @pytest.mark.parametrize(
@@ -125,7 +138,10 @@ def test_configurations_are_folders(tmp_path):
         write(tmp_path / config / "test.parquet", [{"number": 0, "text": config}])
     source = LocalSource(tmp_path, "test", configs=("en", "cn", "missing"))
     assert [(row.config, row["text"]) for row in source.rows()] == [("en", "en"), ("cn", "cn")]
-    assert [row.config for row in LocalSource(tmp_path / "en", "test", configs=("en", "cn")).rows()] == ["en"]
+    # One of them, or a copy that has them all in one.
+    for path, config in ((tmp_path / "en", "en"), (tmp_path / "other", "")):
+        source = LocalSource(path, "test", configs=("en", "cn"))
+        assert [row.config for row in source.rows()] == [config] and source.missing == ()
 
 
 def test_an_image_folder_names_its_files(tmp_path):
