@@ -1,9 +1,11 @@
-"""Visual-RFT's detection rewards, by hand and against the definition written out."""
+"""Visual-RFT's detection rewards, by hand, against the definition written out and against COCO's own matching."""
 
 import json
 import random
 
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from recap_verl.objectives import ObjectiveError, get_objective
 
@@ -75,19 +77,62 @@ def test_unknown_form():
         score("", form="map")
 
 
-def test_a_thousand_random_scenes_by_the_definition():
+def test_ten_thousand_random_scenes_by_the_definition():
     rng = random.Random(0)
-    for _ in range(1000):
-        truths = [_box(rng) for _ in range(rng.randint(1, 4))]
-        boxes = {}
-        for _ in range(rng.randint(1, 5)):
-            near = [value + rng.randint(-3, 3) for value in rng.choice(truths)]
-            boxes[tuple(near if rng.random() < 0.7 else _box(rng))] = round(rng.random(), 3)
-        boxes = [(list(box), confidence) for box, confidence in boxes.items()]
+    for _ in range(10_000):
+        boxes, truths = _scene(rng)
         iou, f1, confidence = _by_definition(boxes, truths)
         assert score(boxes, truths) == pytest.approx(iou)
         assert score(boxes, truths, form="f1") == pytest.approx(f1)
         assert score(boxes, truths, form="confidence") == pytest.approx(confidence)
+
+
+def test_ten_thousand_random_scenes_are_matched_as_in_pycocotools():
+    rng = random.Random(1)
+    scenes = [_scene(rng) for _ in range(10_000)]
+    ids = range(1, len(scenes) + 1)
+    truths = COCO()
+    truths.dataset = {
+        "images": [{"id": number} for number in ids],
+        "categories": [{"id": 1}],
+        "annotations": [
+            {"image_id": number, "category_id": 1, "bbox": _xywh(box), "area": 1, "iscrowd": 0}
+            for number, (_, true) in zip(ids, scenes, strict=True)
+            for box in true
+        ],
+    }
+    for number, annotation in enumerate(truths.dataset["annotations"], start=1):
+        annotation["id"] = number
+    truths.createIndex()
+    found = truths.loadRes(
+        [
+            {"image_id": number, "category_id": 1, "bbox": _xywh(box), "score": confidence}
+            for number, (boxes, _) in zip(ids, scenes, strict=True)
+            for box, confidence in boxes
+        ]
+    )
+    evaluation = COCOeval(truths, found, "bbox")
+    # COCO matches at the threshold itself, we above it.
+    evaluation.params.iouThrs, evaluation.params.areaRng = [0.5 + 1e-9], [[0, 1e10]]
+    evaluation.evaluate()
+    matches = [int((image["dtMatches"] > 0).sum()) for image in evaluation.evalImgs]
+    assert {0, 1, 2, 3} <= set(matches)
+    for matched, (boxes, true) in zip(matches, scenes, strict=True):
+        assert score(boxes, true, form="f1") == pytest.approx(2 * matched / (len(boxes) + len(true)))
+
+
+def _xywh(box):
+    return [*box[:2], box[2] - box[0], box[3] - box[1]]
+
+
+def _scene(rng):
+    """Boxes with confidences, most of them near a true one, and the true boxes."""
+    truths = [_box(rng) for _ in range(rng.randint(1, 4))]
+    boxes = {}
+    for _ in range(rng.randint(1, 5)):
+        near = [value + rng.randint(-3, 3) for value in rng.choice(truths)]
+        boxes[tuple(near if rng.random() < 0.7 else _box(rng))] = round(rng.random(), 3)
+    return [(list(box), confidence) for box, confidence in boxes.items()], truths
 
 
 def _box(rng):
