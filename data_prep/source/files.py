@@ -95,6 +95,8 @@ def _arrow(file: Path) -> Iterator[dict]:
 
 def _batch_rows(batches) -> Iterator[dict]:
     for batch in batches:
+        # Offsets of a damaged file may point anywhere, and following them ends the process.
+        batch.validate(full=True)
         for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
             yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 

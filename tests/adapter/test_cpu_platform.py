@@ -247,7 +247,7 @@ def test_datasets_imported_before_torch_learns_that_torchcodec_is_absent(untouch
     untouched.modules["datasets.config"] = config = SimpleNamespace(TORCHCODEC_AVAILABLE=True)
     installed(torchcodec=build)
     torch_compat.register()
-    assert config.TORCHCODEC_AVAILABLE == available
+    assert available == config.TORCHCODEC_AVAILABLE
 
 
 def test_a_package_that_is_loaded_stays_loaded(untouched, installed):

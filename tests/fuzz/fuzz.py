@@ -1,6 +1,6 @@
-"""Coverage-guided fuzzing of objectives, their parsers, and converters (needs `pip install atheris`).
+"""Coverage-guided fuzzing of objectives, their parsers, converters and readers of files (needs `pip install atheris`).
 
-    python tests/fuzz/fuzz.py [symbolic|converters] -runs=1000000 -max_len=2000 -dict=tests/fuzz/objectives.dict
+    python tests/fuzz/fuzz.py [symbolic|converters|readers] -runs=1000000 -max_len=2000 -dict=tests/fuzz/objectives.dict
 
 Stops with the input at the first exception, value out of range, or input that takes longer than 50 ms (2 s for
 accuracy's symbolic mathematics, which is fuzzed instead of everything else if the first argument is `symbolic`). After
@@ -17,11 +17,12 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parent))
 # Lets it see comparisons of texts, which decide more here than branches do.
 atheris.enabled_hooks.add("str")
-with atheris.instrument_imports(include=["recap_verl.objectives", "data_prep.sets"]):
+with atheris.instrument_imports(include=["recap_verl.objectives", "data_prep"]):
     from converters import converter_targets
+    from readers import reader_targets
     from targets import SYMBOLIC_TARGETS, TARGETS
 
-MODES = {"symbolic": lambda: SYMBOLIC_TARGETS, "converters": converter_targets}
+MODES = {"symbolic": lambda: SYMBOLIC_TARGETS, "converters": converter_targets, "readers": reader_targets}
 MODE = sys.argv.pop(1) if sys.argv[1:2] and sys.argv[1] in MODES else ""
 SYMBOLIC = MODE == "symbolic"
 ACTIVE = MODES[MODE]() if MODE else TARGETS
