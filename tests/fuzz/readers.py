@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from data_prep.boxes import from_xywh, xyxy
 from data_prep.errors import DataError, Skip
-from data_prep.images import store_image
 from data_prep.options import parse_list
 from data_prep.source.files import READERS, read_rows
 
@@ -24,7 +23,6 @@ def reader_targets() -> list[tuple[str, Callable[[str], None]]]:
         *((f"file {suffix}", _file_target(suffix, b"")) for suffix in READERS),
         *((f"damaged {suffix}", _file_target(suffix, sound)) for suffix, sound in _sound_files().items()),
         ("options", _value_target(parse_list)),
-        ("image", _value_target(lambda text: store_image(_bytes_of(text)))),
         ("box", _value_target(lambda text: xyxy(text.split(",")))),
         ("box and size", _value_target(lambda text: from_xywh(text.split(",")))),
     ]
@@ -57,7 +55,7 @@ def _file_target(suffix: str, sound: bytes) -> Callable[[str], None]:
 def _value_target(function: Callable[[str], object]) -> Callable[[str], None]:
     def run(text: str) -> None:
         # What the conversion counts as a skipped row.
-        with suppress(Skip, ValueError, TypeError):
+        with suppress(Skip, ValueError):
             function(text)
 
     return run
