@@ -28,4 +28,4 @@ def explain_os_error(error: OSError, doing: str) -> DataError:
     """The sentence for a file system that refuses."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DataError(f"no space left while {doing}: free some and run the same command again, it goes on from here")
-    return DataError(f"{doing} failed: {error.strerror or error}")
+    return DataError(f"{doing} failed ({error.strerror or error}): choose a folder that can be written to")

@@ -64,7 +64,10 @@ class LocalSource:
         if not any(words[file] & _SPLIT_WORDS for file in words):
             return list(words)
         names = ", ".join(sorted(file.name for file in words)[:5])
-        raise DataError(f"{path} has no file for the split '{self.split}' among {names}: give one with --source FILE")
+        raise DataError(
+            f"{path} has no file for the split '{self.split}' among {names}: give one with --source FILE, or ask "
+            f"with --split for those that are there"
+        )
 
     def fingerprint(self) -> list:
         stats = [(str(file.resolve()), file.stat()) for _, file in self.files]

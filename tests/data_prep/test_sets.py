@@ -116,6 +116,14 @@ def test_rows_pass_the_checker_and_their_own_truth_scores_one(name, layout, conv
             assert nothing == pytest.approx(expected)
 
 
+def test_configurations_are_as_many_as_published():
+    assert {name: len(each.configs) for name, each in all_datasets().items() if len(each.configs) > 1} == {
+        "llava-ocr": 8,
+        "mmmu": 30,
+        "mmmu-pro": 2,
+    }
+
+
 @pytest.mark.parametrize("name", list(all_datasets()))
 def test_domains_are_valid(name):
     dataset = all_datasets()[name]
