@@ -272,7 +272,7 @@ class TestProcesses:
     """With real processes, through the command line, on rows with images."""
 
     @staticmethod
-    def command(source, out, **options):
+    def command(source, out, processes=2, **options):
         arguments = [
             sys.executable,
             "-m",
@@ -283,7 +283,7 @@ class TestProcesses:
             "--out",
             out,
             "--num-proc",
-            "2",
+            processes,
         ]
         return subprocess.Popen(
             list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -303,9 +303,11 @@ class TestProcesses:
         assert (tmp_path / "train.parquet").read_bytes() == expected.path.read_bytes()
         assert (tmp_path / "train.skipped.jsonl").read_bytes() == expected.listed.read_bytes()
 
-    @pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-    def test_killed_in_the_middle_it_goes_on(self, many, expected, tmp_path, how, status):
-        process = self.command(many, tmp_path, start_new_session=True)
+    @pytest.mark.parametrize(
+        ("how", "status", "processes"), [(signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 2), (signal.SIGINT, 130, 1)]
+    )
+    def test_killed_in_the_middle_it_goes_on(self, many, expected, tmp_path, how, status, processes):
+        process = self.command(many, tmp_path, processes, start_new_session=True)
         self.wait_for_a_shard(process, tmp_path)
         if how == signal.SIGINT:
             os.killpg(process.pid, how)  # as a terminal does it
