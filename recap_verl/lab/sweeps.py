@@ -2,7 +2,9 @@
 
 TEMPERATURES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 WINDOWS = (5, 10, 20, 50)
-PRESETS = ("recap", "paper", "release", "confident", "dwa")
+PRESETS = ("recap", "paper", "release", "confident", "distance", "dwa")
+# One prompt in sixteen from each domain that is replayed: what forgets even so.
+SCARCE = {"reason": 14, "ground": 1, "ocr": 1}
 
 
 def _scheduler(**settings) -> dict:
@@ -20,5 +22,10 @@ SWEEPS = {
     "weight_on": {
         f"weight_on={value},T=0.5": {"weight_on": value, **_scheduler(temperature=0.5)}
         for value in ("advantage", "reward")
+    },
+    # Of the study `vl`; to be compared with its own preset uniform.
+    "scarce": {
+        f"scarce,preset={name},T=0.2": {"mixture": SCARCE, **_scheduler(preset=name, temperature=0.2)}
+        for name in ("uniform", "recap", "distance")
     },
 }

@@ -16,6 +16,8 @@ ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     # Binding vLLM's threads to cores starves the trainer, which shares them.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Without it vLLM insists on a worker process beside the engine's, whatever `distributed_executor_backend` says.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     # verl/workers/engine/base.py looks its FSDP engines up by device and knows "cuda" and "npu"; this override of
     # verl's own selects the same classes.
     "VERL_ENGINE_DEVICE": "cuda",
