@@ -7,6 +7,8 @@ from run_config import composed
 
 from recap_verl.domains import Domains
 from recap_verl.lab.arms import ARMS, SELF_DOMAIN, arm_domains, arm_mixture, find_arm, kl_factor, recap_section
+from recap_verl.lab.sweeps import SWEEPS
+from recap_verl.parts import build_mixture, build_scheduler
 
 DOMAINS = {
     "reason": {"role": "target", "objectives": ["accuracy", "think_format"]},
@@ -50,3 +52,12 @@ def test_self_replay_adds_a_domain_with_half_a_share():
     assert arm_mixture(ARMS["uniform"], "uniform", trained) == "uniform"
     assert arm_mixture(arm, "proportional", trained) == "proportional"
     assert SELF_DOMAIN not in arm_domains(ARMS["uniform"], DOMAINS, "self/lab")
+
+
+def test_every_variant_of_every_sweep_is_a_configuration_of_its_own():
+    domains = Domains(DOMAINS)
+    variants = [(name, changes) for sweep in SWEEPS.values() for name, changes in sweep.items()]
+    assert len({name for name, _ in variants}) == len(variants)
+    for _, changes in variants:
+        config = OmegaConf.create({"recap": recap_section(find_arm("recap"), changes)})
+        assert build_scheduler(config, domains).weights and build_mixture(config, domains)
