@@ -8,9 +8,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 
 class TextPolicy:
-    """A causal language model in float32 with its tokenizer and chat template.
+    """A causal language model in float32 with its tokenizer and chat template, on the GPU where there is one.
+
+    Rows, responses and log-probabilities are on the CPU; several runs may share a GPU.
 
     Args:
         folder: of the model.
@@ -21,6 +25,7 @@ class TextPolicy:
     def __init__(self, folder: Path | str, rows_at_once: int = 64, autocast: bool = False):
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train(False)
+        self.model.to(DEVICE)
         self.rows_at_once, self.autocast = rows_at_once, autocast
         self._end = self.tokenizer.eos_token_id
         pad = self.tokenizer.pad_token_id
@@ -48,17 +53,17 @@ class TextPolicy:
         with torch.random.fork_rng(devices=[]), self._precision():
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
             whole = self.model.generate(
-                **self.inputs(rows, prompts, mask),
+                **self._placed_inputs(rows, prompts, mask),
                 max_new_tokens=max_new_tokens,
                 eos_token_id=self._end,
                 pad_token_id=self._pad,
                 suppress_tokens=self.never,
                 **(choice if temperature else {"do_sample": False}),
             )
-        return [self._ended(row) for row in whole[:, prompts.shape[1] :]]
+        return [self._ended(row) for row in whole[:, prompts.shape[1] :].cpu()]
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.autocast)
+        return torch.autocast(DEVICE, torch.bfloat16, enabled=self.autocast)
 
     def _ended(self, tokens: Tensor) -> Tensor:
         ends = (tokens == self._end).nonzero()
@@ -84,9 +89,9 @@ class TextPolicy:
         """(length, vocabulary) log-probabilities at each token of each response, in one pass and with gradient."""
         ids, mask, starts = self.sequences(rows, responses)
         with self._precision():
-            logits = self.model(**self.inputs(rows, ids, mask)).logits
+            logits = self.model(**self._placed_inputs(rows, ids, mask)).logits
         return [
-            torch.log_softmax(of_row[start - 1 : start - 1 + len(response)].float(), dim=-1)
+            torch.log_softmax(of_row[start - 1 : start - 1 + len(response)].float(), dim=-1).cpu()
             for of_row, start, response in zip(logits, starts, responses, strict=True)
         ]
 
@@ -98,6 +103,9 @@ class TextPolicy:
         lengths = torch.tensor([len(row) for row in whole])
         mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
         return ids, mask, [len(prompt) for prompt in prompts]
+
+    def _placed_inputs(self, rows: Sequence[dict], ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return {name: values.to(DEVICE) for name, values in self.inputs(rows, ids, mask).items()}
 
     def inputs(self, rows: Sequence[dict], ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """What the model takes for sequences that begin with the rows' prompts."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from data_prep.rows import MARK
-from recap_verl.lab.fast.text_policy import TextPolicy
+from recap_verl.lab.fast.text_policy import DEVICE, TextPolicy
 from recap_verl.lab.tiny_vl import VISION_TOKENS
 
 PROCESSED = "processed"
@@ -36,7 +36,7 @@ class VLPolicy(TextPolicy):
         return policy
 
     def _set_up(self, processor, model, rows_at_once: int) -> None:
-        self.processor, self.tokenizer, self.model = processor, processor.tokenizer, model.train(False)
+        self.processor, self.tokenizer, self.model = processor, processor.tokenizer, model.train(False).to(DEVICE)
         # The responses to a prompt show the model its picture as often as there are responses.
         model.model.visual.forward = functools.partial(seen_once, model.model.visual.forward)
         self.rows_at_once, self.autocast = rows_at_once, False
@@ -74,7 +74,7 @@ def seen_once(see: Callable, pixel_values: Tensor, grid_thw: Tensor, **options):
     if (grid_thw != grid_thw[0]).any():
         return see(pixel_values, grid_thw=grid_thw, **options)
     pictures = pixel_values.view(len(grid_thw), -1)
-    is_new = torch.ones(len(grid_thw), dtype=torch.bool)
+    is_new = torch.ones(len(grid_thw), dtype=torch.bool, device=grid_thw.device)
     is_new[1:] = (pictures[1:] != pictures[:-1]).any(dim=1)
     first = pictures[is_new].view(-1, pixel_values.shape[1])
     output = see(first, grid_thw=grid_thw[is_new], **options)
