@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import scripted_self_replay
-from run_config import composed
+import yaml
+from run_config import composed, row, write_rows
 
+from data_prep.dataset import all_datasets
 from recap_verl.parts import build_domains
 from recap_verl.verl_adapter.config import prepare_config
 
@@ -19,6 +21,7 @@ PYTHON = f"""#!/usr/bin/env bash
 case "$1 $2" in
   "-m data_prep") exec {sys.executable} "$@" ;;
   "-m recap_verl.self_replay") exec {sys.executable} {scripted_self_replay.__file__} "${{@:3}}" ;;
+  "-m recap_verl.report") ;;
   "-m recap_verl.main_ppo") printf '%s\\n' "${{@:3}}" >"$OVERRIDES" ;;
   "-c "*) exit 1 ;;
 esac
@@ -38,7 +41,7 @@ def prepared(tmp_path_factory):
 
     @cache
     def prepare(recipe: str, *arguments: str, **variables: str):
-        paths = {"VENV": folder / "venv", "WORK": folder / "work", "MODEL_PATH": folder / "model"}
+        paths = {name: folder / name.lower() for name in ("VENV", "WORK", "RUNS")} | {"MODEL_PATH": folder / "model"}
         own = {**paths, "OVERRIDES": folder / "overrides", "PYTHONPATH": ROOT, **variables}
         environment = os.environ | {name: str(value) for name, value in own.items()}
         command = ["bash", str(ROOT / "recipes" / recipe), *arguments]
@@ -82,3 +85,28 @@ def test_the_hybrid_recipe(prepared):
     assert domains["capitals"].reference_answer("Paris") == "<answer>Paris</answer>"
     # The answers that it generates in validation are judged as before.
     assert list(domains["capitals"].objectives) == ["exact_match", "answer_format"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "baseline", "targets", "sft"),
+    [("rlvr_only", "", ("sat",), ()), ("hybrid", "uniform", ("thinklite",), ("llava-ocr",))],
+)
+def test_a_setting_of_the_paper(prepared, tmp_path, setting, baseline, targets, sft):
+    """Where the data are there already, converted by `python -m data_prep all`: a row of each takes their place."""
+    data = {name: each for name, each in all_datasets().items() if setting in each.settings}
+    domains = {name: each.domain(each.settings[setting]) for name, each in data.items()}
+    (tmp_path / "domains.yaml").write_text(yaml.safe_dump(domains))
+    for name, each in data.items():
+        (tmp_path / name).mkdir()
+        for split in each.settings[setting].splits:
+            rows = [row(source, index) for index, source in enumerate(domains[name]["data_sources"])]
+            write_rows(tmp_path / name / f"{split}.parquet", rows)
+    config = prepared("run_paper_setting.sh", setting, "recap.seed=3", DATA=tmp_path, BASELINE=baseline, NNODES="2")
+    found = build_domains(config)
+    assert set(targets) <= set(found.targets) and found.sft == sft and config.recap.seed == 3
+    assert len(config.data.train_files) == (4 if setting == "rlvr_only" else 3)
+    assert all(not str(file).endswith("train.parquet") for file in config.data.val_files)
+    assert config.recap.scheduler.preset == (baseline or "recap") and config.trainer.nnodes == 2
+    assert (config.trainer.total_training_steps, config.data.max_response_length) == (
+        (328, 256) if setting == "rlvr_only" else (500, 2048)
+    )
