@@ -66,8 +66,15 @@ def serve(channel: socket.socket) -> None:
         result = equal(golds, answer, prose)
         signal.setitimer(signal.ITIMER_REAL, 0)
         channel.sendall(b"1" if result else b"0")
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > RESIDENT_LIMIT:
+        if resident() > RESIDENT_LIMIT:
             return
+
+
+def resident() -> int:
+    """Bytes in memory. The peak that `getrusage` tells is inherited from the process that started this one: below a
+    large one the child would end after every question."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def main() -> None:

@@ -240,6 +240,15 @@ print(ours.recv(2))
     assert run_in_child_module(code) == "b'1'"
 
 
+def test_a_child_of_a_large_process_answers_more_than_one_question(fresh):
+    """A trainer or reward worker is larger than the child may grow, and Linux counts a parent's peak as the child's."""
+    ballast = bytearray(b"x") * (1100 << 20)
+    assert fresh.ask(["$1/2$"], "$2/4$", False, 2.0) is True
+    pid = fresh.pid
+    assert fresh.ask(["$1/2$"], "$3/6$", False, 2.0) is True and fresh.pid == pid
+    del ballast
+
+
 def test_lock_down_leaves_no_way_to_run_or_write_anything(tmp_path):
     code = f"""
 import os, socket, subprocess
