@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Laboratory:
     data: Path
     load: Callable[[Path], Policy]
 
-    @property
+    @cached_property
     def base(self) -> str:
         """The results table's column `base`: a digest of the model's weights."""
         return _digest(self.model / "config.json", self.model / "model.safetensors")

@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
@@ -23,6 +24,8 @@ ADDRESS_SPACE = 2 << 30  # bytes
 # Parser caches grow with every new input. A child beyond this resident size hands over to a fresh one between
 # requests, long before it would fail every request for want of memory.
 RESIDENT_LIMIT = ADDRESS_SPACE // 2
+
+_STATM = Path("/proc/self/statm")
 
 FORMULA = [LatexExtractionConfig()]
 PROSE = [LatexExtractionConfig(), ExprExtractionConfig()]
@@ -73,8 +76,9 @@ def serve(channel: socket.socket) -> None:
 def resident() -> int:
     """Bytes in memory. The peak that `getrusage` tells is inherited from the process that started this one: below a
     large one the child would end after every question."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    if not _STATM.exists():  # not on Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
 
 
 def main() -> None:

@@ -33,8 +33,8 @@ def load_part(module: ModuleType) -> None:
 
 
 def report() -> None:
-    """Say that there is no RECAP, and why."""
-    print("recap_verl: the verl plugin failed to load, and verl would go on without RECAP:", file=sys.stderr)
+    """Say what is missing, and why: verl itself would swallow it."""
+    print("recap_verl: the verl plugin failed to load:", file=sys.stderr)
     traceback.print_exc()
 
 

@@ -126,32 +126,32 @@ TRUTH_PARSERS: list[Callable[[str], object]] = [
 ]
 
 
-def _response_target(name: str, options: dict, truth: object, row: dict) -> Callable[[str], None]:
+Target = tuple[str, Callable[[str], object]]
+
+
+def _targets(label: str, name: str, options: dict, truth: object, row: dict) -> list[Target]:
+    """The text as a response, as its answer, as the ground truth and as the row's metadata: a score each, which is what
+    is timed."""
     objective = get_objective(name, **options)
+    written = "<answer>[1, 2, 3, 4] B 12</answer>"
 
-    def score(text: str) -> None:
-        for response in (text, f"<answer>{text}</answer>"):
-            value = objective(response, truth, row)
-            assert isinstance(value, float) and 0.0 <= value <= 1.0, f"{name} returned {value!r}"
+    def checked(*arguments) -> None:
+        value = objective(*arguments)
+        assert isinstance(value, float) and 0.0 <= value <= 1.0, f"{name} returned {value!r}"
 
-    return score
+    def checked_data(*arguments) -> None:
+        try:
+            checked(*arguments)
+        except ObjectiveError as error:
+            if type(error.__cause__) is not ValueError:
+                raise
 
-
-def _data_target(name: str, options: dict, truth: object, row: dict) -> Callable[[str], None]:
-    """The text as the ground truth, and as the row's metadata."""
-    objective = get_objective(name, **options)
-
-    def score(text: str) -> None:
-        for ground_truth, extra_info in ((text, row), (truth, {"metadata": text})):
-            try:
-                value = objective("<answer>[1, 2, 3, 4] B 12</answer>", ground_truth, extra_info)
-            except ObjectiveError as error:
-                if type(error.__cause__) is not ValueError:
-                    raise
-            else:
-                assert isinstance(value, float) and 0.0 <= value <= 1.0, f"{name} returned {value!r}"
-
-    return score
+    return [
+        (f"{label}, response", lambda text: checked(text, truth, row)),
+        (f"{label}, answer", lambda text: checked(f"<answer>{text}</answer>", truth, row)),
+        (f"{label}, truth, data", lambda text: checked_data(written, text, row)),
+        (f"{label}, metadata, data", lambda text: checked_data(written, truth, {"metadata": text})),
+    ]
 
 
 def _truth_parser_target(parser: Callable[[str], object]) -> Callable[[str], None]:
@@ -165,13 +165,9 @@ def _truth_parser_target(parser: Callable[[str], object]) -> Callable[[str], Non
     return parse
 
 
-TARGETS: list[tuple[str, Callable[[str], object]]] = [
-    *((f"{case[0]} {index}, response", _response_target(*case)) for index, case in enumerate(CASES)),
-    *((f"{case[0]} {index}, data", _data_target(*case)) for index, case in enumerate(CASES)),
+TARGETS: list[Target] = [
+    *(target for index, case in enumerate(CASES) for target in _targets(f"{case[0]} {index}", *case)),
     *((getattr(parser, "__name__", "parser"), parser) for parser in PARSERS),
     *((f"truth parser {index}", _truth_parser_target(parser)) for index, parser in enumerate(TRUTH_PARSERS)),
 ]
-SYMBOLIC_TARGETS = [
-    ("accuracy, response", _response_target("accuracy", {"timeout": 0.5}, "x+1", {})),
-    ("accuracy, data", _data_target("accuracy", {"timeout": 0.5}, "x+1", {})),
-]
+SYMBOLIC_TARGETS = _targets("accuracy", "accuracy", {"timeout": 0.5}, "x+1", {})
