@@ -166,7 +166,11 @@ def _truth_parser_target(parser: Callable[[str], object]) -> Callable[[str], Non
 
 
 TARGETS: list[Target] = [
-    *(target for index, case in enumerate(CASES) for target in _targets(f"{case[0]} {index}", *case)),
+    *(
+        target
+        for index, case in enumerate(CASES)
+        for target in _targets(f"{case[0]} {index} {case[3].get('type', '')}".strip(), *case)
+    ),
     *((getattr(parser, "__name__", "parser"), parser) for parser in PARSERS),
     *((f"truth parser {index}", _truth_parser_target(parser)) for index, parser in enumerate(TRUTH_PARSERS)),
 ]
