@@ -2,19 +2,20 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError
 
 from recap_verl.lab import results
 from recap_verl.lab.arms import ARMS, find_arm
-from recap_verl.lab.laboratories import LABORATORIES, open_laboratory
+from recap_verl.lab.laboratories import STUDIES, open_laboratory
 from recap_verl.lab.pool import run_pool
-from recap_verl.lab.run import ENGINES, Trial, grid, run_key, write_self_replay
+from recap_verl.lab.run import ENGINES, Trial, run_key, write_self_replay
 from recap_verl.lab.sweeps import SWEEPS
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -23,7 +24,7 @@ Work = Annotated[Path, typer.Option(help="Folder of data, base and verl's runs."
 Table = Annotated[Path, typer.Option(help="Table that results are appended to; runs it has are not run again.")]
 Engine = Annotated[Literal[ENGINES], typer.Option(help="fast: plain torch; verl: verl's trainer with vLLM.")]
 Seeds = Annotated[str, typer.Option(help="How many, from 0; or first:last.")]
-Name = Annotated[Literal[tuple(LABORATORIES)], typer.Option("--study", help="What is trained.")]
+Name = Annotated[Literal[tuple(STUDIES)], typer.Option("--study", help="What is trained.")]
 Processes = Annotated[int, typer.Option(min=1, help="Runs of the fast engine side by side.")]
 Options = Annotated[
     list[str] | None, typer.Option("--study-option", help="A field of Study, learning_rate=1e-3 or steps=50.")
@@ -52,8 +53,7 @@ def run(
     names = [name.strip() for name in arms.split(",")]
     for name in names:
         _checked(find_arm, name)
-    trials = list(grid(names, _seeds(seeds), {",".join(setting or []): changes}))
-    _run_all(trials, engine, study, work, table, processes, study_option)
+    _run_all([(name, changes) for name in names], seeds, engine, study, work, table, processes, study_option)
 
 
 @app.command()
@@ -66,8 +66,8 @@ def sweep(
     processes: Processes = 2,
     study_option: Options = None,
 ) -> None:
-    """Run the arm `recap` with one setting after the other, by the fast engine."""
-    _run_all(list(grid(["recap"], _seeds(seeds), SWEEPS[name])), "fast", study, work, table, processes, study_option)
+    """Run one setting after the other, by the fast engine."""
+    _run_all(SWEEPS[name], seeds, "fast", study, work, table, processes, study_option)
 
 
 @app.command()
@@ -90,7 +90,7 @@ def _checked(call, *arguments):
     """A mistake of the user's as one sentence."""
     try:
         return call(*arguments)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ConfigKeyError) as error:
         raise typer.BadParameter(str(error)) from error
 
 
@@ -103,7 +103,8 @@ def _seeds(text: str) -> list[int]:
 
 
 def _run_all(
-    trials: Sequence[Trial],
+    pairs: Sequence[tuple[str, Mapping[str, Any]]],
+    seeds: str,
     engine: str,
     name: str,
     work: Path,
@@ -111,11 +112,16 @@ def _run_all(
     processes: int,
     options: list[str] | None,
 ) -> None:
-    laboratory, study = open_laboratory(name, work)
+    study = STUDIES[name]
     changes = OmegaConf.to_container(OmegaConf.from_dotlist(options or []))
     if unknown := set(changes) - set(vars(study)):
         raise typer.BadParameter(f"--study-option {unknown.pop()}: choose among {', '.join(vars(study))}")
-    study = _checked(lambda: replace(study, **changes))
+    own = {key: value for key, value in changes.items() if value != getattr(study, key)}
+    study = _checked(lambda: replace(study, **own))
+    # A seed at a time, so that pairs are complete early.
+    trials = [Trial(arm, seed, settings, own) for seed in _seeds(seeds) for arm, settings in pairs]
+    _checked(lambda: [trial.variant for trial in trials])
+    laboratory = open_laboratory(name, work)
     done = results.finished(table)
     left = [trial for trial in trials if run_key(laboratory, trial, engine) not in done]
     print(f"{len(trials) - len(left)} of {len(trials)} runs are in {table}")

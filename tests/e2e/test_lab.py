@@ -43,7 +43,7 @@ def test_both_engines_log_the_same_of_an_arm(workspace, tmp_path):
         pq.write_table(pa.Table.from_pylist(rows(sources)), tmp_path / f"{name}.parquet")
     (tmp_path / "domains.yaml").write_text(yaml.safe_dump(DOMAINS))
     laboratory = Laboratory("toy", Path(workspace.model), tmp_path, TextPolicy)
-    trial = Trial("recap", 3, "W=2", {"scheduler": {"window": 2}})
+    trial = Trial("recap", 3, {"scheduler": {"window": 2}})
     logged = {}
     for engine in ("fast", "verl"):
         found = run_trial(laboratory, trial, STUDY, engine, tmp_path / "work")

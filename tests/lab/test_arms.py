@@ -6,7 +6,17 @@ from omegaconf.errors import ConfigKeyError
 from run_config import composed
 
 from recap_verl.domains import Domains
-from recap_verl.lab.arms import ARMS, SELF_DOMAIN, arm_domains, arm_mixture, find_arm, kl_factor, recap_section
+from recap_verl.lab.arms import (
+    ARMS,
+    SELF_DOMAIN,
+    arm_domains,
+    arm_mixture,
+    common_part,
+    find_arm,
+    kl_factor,
+    recap_section,
+    variant,
+)
 from recap_verl.lab.sweeps import SWEEPS
 from recap_verl.parts import build_mixture, build_scheduler
 
@@ -54,10 +64,21 @@ def test_self_replay_adds_a_domain_with_half_a_share():
     assert SELF_DOMAIN not in arm_domains(ARMS["uniform"], DOMAINS, "self/lab")
 
 
-def test_every_variant_of_every_sweep_is_a_configuration_of_its_own():
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_variant_of_a_sweep_is_a_configuration_of_its_own(sweep):
     domains = Domains(DOMAINS)
-    variants = [(name, changes) for sweep in SWEEPS.values() for name, changes in sweep.items()]
-    assert len({name for name, _ in variants}) == len(variants)
-    for _, changes in variants:
-        config = OmegaConf.create({"recap": recap_section(find_arm("recap"), changes)})
+    assert len({(name, variant(find_arm(name), changes, {})) for name, changes in SWEEPS[sweep]}) == len(SWEEPS[sweep])
+    for name, changes in SWEEPS[sweep]:
+        config = OmegaConf.create({"recap": recap_section(find_arm(name), changes)})
         assert build_scheduler(config, domains).weights and build_mixture(config, domains)
+
+
+def test_a_variant_is_named_by_what_differs():
+    recap = ARMS["recap"]
+    assert variant(recap, {}, {}) == variant(recap, {"scheduler": {"temperature": 5}}, {}) == ""
+    assert variant(recap, {"scheduler": {"temperature": 0.5, "window": 10}}, {}) == "scheduler.temperature=0.5"
+    scarce = {"mixture": {"reason": 14, "ocr": 1.0}, "scheduler": {"temperature": 2}, "weight_on": "reward"}
+    name = variant(recap, scarce, {"steps": 50})
+    assert name == "mixture=ocr:1,reason:14 scheduler.temperature=2 steps=50 weight_on=reward"
+    assert common_part(name) == "mixture=ocr:1,reason:14 steps=50"
+    assert variant(ARMS["dwa"], {"scheduler": {"preset": "dwa"}}, {}) == ""

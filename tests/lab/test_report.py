@@ -42,3 +42,7 @@ def test_mistakes_are_one_sentence(table, tmp_path):
     assert unknown.exit_code == 2 and "no arm is called 'rcap'" in unknown.output
     seeds = report(app, ["run", "--arms", "recap", "--seeds", "x", "--table", str(table)])
     assert seeds.exit_code == 2 and "--seeds is 'x'" in seeds.output
+    key = report(app, ["run", "--arms", "recap", "--set", "scheduler.temperatur=1", "--table", str(table)])
+    assert key.exit_code == 2 and "temperatur" in key.output
+    option = report(app, ["run", "--arms", "recap", "--study-option", "step=1", "--table", str(table)])
+    assert option.exit_code == 2 and "--study-option step: choose among steps" in option.output
