@@ -97,7 +97,10 @@ def run_overrides(
     rollout = [
         f"n={study.rollouts}",
         f"seed={seed}",
-        f"log_prob_micro_batch_size_per_gpu={rows}",
+        # As exact as the trainer, so that its own log-probabilities of the rollouts can be done without (below).
+        "dtype=float32",
+        # Next-token rows alone, at most one for each prompt.
+        f"log_prob_micro_batch_size_per_gpu={study.prompts}",
         # A step's rollouts all at once.
         f"max_num_seqs={max(rows, 64)}",
     ]
@@ -120,6 +123,8 @@ def run_overrides(
         *_changed(recap),
         f"recap.seed={seed}",
         "algorithm.adv_estimator=grpo",
+        # One update a step on rollouts of the very same weights: every ratio is 1 but for rounding.
+        "algorithm.rollout_correction.bypass_mode=true",
         f"actor_rollout_ref.model.path={Path(model).absolute()}",
         "actor_rollout_ref.model.enable_gradient_checkpointing=false",
         *(f"actor_rollout_ref.actor.{setting}" for setting in actor),
