@@ -12,8 +12,6 @@ from types import ModuleType
 
 import wrapt
 
-from recap_verl.verl_adapter.cpu.image_memo import share_image_processing
-
 # A run's own environment, set before Ray starts so that its workers inherit it.
 ENVIRONMENT = {
     "VERL_PLATFORM": "cpu",
@@ -174,7 +172,6 @@ MENDED = {
     "verl.utils.model": (load_critics_without_flash_attention,),
     "verl.utils.fsdp_utils": (copy_saved_weights, offload_without_pinning),
     "verl.trainer.ppo.padding_utils": (pad_with_short_rows,),
-    "verl.utils.tokenizer.tokenizer": (share_image_processing,),
 }
 
 
