@@ -153,6 +153,15 @@ class Domains(Mapping[str, DomainSpec]):
             for objective in spec.trained_objectives
         }
 
+    def domain_weights(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Trained domain -> mean weight of its objectives, of the weights of the keys of `scheduler_objectives`."""
+        return {
+            spec.name: sum(weights[self.key(spec.name, name)] for name in spec.trained_objectives)
+            / len(spec.trained_objectives)
+            for spec in self.values()
+            if spec.trained
+        }
+
     def prior_weights(self) -> dict[str, float]:
         """Key -> static prior weight, over the domains that are trained on."""
         weights: dict[str, float] = {}

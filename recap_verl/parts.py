@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from recap_verl.domains import Domains
-from recap_verl.replay import Mixture, mixture_from_config
+from recap_verl.replay import FollowingSampler, Mixture, ReplaySampler, mixture_from_config
 from recap_verl.scheduler import RecapScheduler
 
 TARGET_ONLY = "target_only"
@@ -44,6 +44,23 @@ def build_mixture(config: DictConfig, domains: Domains) -> Mixture:
         if unknown:
             raise ValueError(f"recap.mixture names {unknown[0]!r}, which is no trained domain of recap.domains")
     return mixture
+
+
+def build_sampler(config: DictConfig, domains: Domains, names, batch_size: int, seed: int) -> ReplaySampler:
+    """The sampler of ``recap.mixture``, ``recap.exhaust`` and ``recap.mixture_follows_weights``.
+
+    Args:
+        names: one domain name per row, see ``ReplaySampler``.
+    """
+    mixture, exhaust = build_mixture(config, domains), config.recap.exhaust
+    if not config.recap.mixture_follows_weights:
+        return ReplaySampler(names, batch_size, mixture, seed, exhaust)
+    if exhaust != "reshuffle":
+        raise ValueError(
+            f"recap.mixture_follows_weights changes the shares, so no epoch can stop with the first domain: set "
+            f"recap.exhaust=reshuffle instead of {exhaust}"
+        )
+    return FollowingSampler(names, batch_size, mixture, seed)
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,8 @@ CONFIG = resources.files("recap_verl") / "config"
 # The domain of the base model's own answers, and its share of a batch where every other domain has one.
 SELF_DOMAIN = "self"
 SELF_SHARE = 0.5
+# Settings of the weights, and of what they act on.
+_WEIGHTING = ("scheduler.", "weight_", "mixture_follows_weights")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def variant(arm: Arm, changes: Mapping[str, Any], options: Mapping[str, Any]) ->
 
 def common_part(name: str) -> str:
     """The variant without what tells one way of weighting from another: what both runs of a pair must share."""
-    return " ".join(part for part in name.split() if not part.startswith(("scheduler.", "weight_")))
+    return " ".join(part for part in name.split() if not part.startswith(_WEIGHTING))
 
 
 def _flat(section: DictConfig) -> dict[str, Any]:
@@ -95,6 +97,8 @@ def _flat(section: DictConfig) -> dict[str, Any]:
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{key}:{_short(own)}" for key, own in sorted(value.items()))
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

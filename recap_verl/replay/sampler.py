@@ -172,7 +172,7 @@ class ReplaySampler:
             self._owed = np.zeros_like(self._owed)
 
     def _begin_batch(self) -> None:
-        self._quota, self._next_owed = next_quota(self._weights, self._owed, self._batch_size)
+        self._quota, self._next_owed = self._next_quota()
         # With "stop" epoch e is pass e of every domain, however little of the passes before was read.
         start = self._taken + self._epoch * self._kept if self._stop else self._taken
         pieces = []
@@ -180,6 +180,9 @@ class ReplaySampler:
             pieces += self._streams[domain].read(int(start[domain]), int(self._quota[domain]))
         rng = generator(BATCH, self._epoch, self._batches, self._seed)
         self._batch = rng.permutation(np.concatenate(pieces)).tolist()
+
+    def _next_quota(self) -> tuple[np.ndarray, np.ndarray]:
+        return next_quota(self._weights, self._owed, self._batch_size)
 
     def _end_batch(self) -> None:
         self._taken = self._taken + self._quota
@@ -199,6 +202,10 @@ class ReplaySampler:
         rows = state["batches"] * self._batch_size
         check_counts(state, "taken", len(self._names), rows)
         check_counts(state, "drawn", len(self._names), rows + (earlier - first) * self._batch_size)
+        return self._owed_at(state)
+
+    def _owed_at(self, state: dict) -> list[int]:
+        rows = state["batches"] * self._batch_size
         # In Python's integers: these products grow with the run.
         total = int(self._weights.sum())
         owed = [

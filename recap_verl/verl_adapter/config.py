@@ -13,8 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from recap_verl.advantage import LOSS_AGG_MODES
 from recap_verl.domains import Domains
-from recap_verl.parts import build_domains, build_mixture, build_scheduler
-from recap_verl.replay import ReplaySampler
+from recap_verl.parts import build_domains, build_mixture, build_sampler, build_scheduler
 from recap_verl.verl_adapter import checkpoint, estimators
 from recap_verl.verl_adapter.layering import load_trainer_class
 from recap_verl.verl_adapter.ntp_fields import DISTRIBUTION
@@ -78,9 +77,15 @@ def _check_choices(config: DictConfig) -> None:
     }.items():
         if recap[key] not in known:
             raise ValueError(f"recap.{key} must be one of {', '.join(known)}, but is {recap[key]!r}")
-    for key in ("enable", "objective_mean"):
+    for key in ("enable", "objective_mean", "mixture_follows_weights"):
         if not isinstance(recap[key], bool):
             raise ValueError(f"recap.{key} must be true or false, but is {recap[key]!r}")
+    workers = config.data.get("dataloader_num_workers", 0)
+    if recap.mixture_follows_weights and workers:
+        raise ValueError(
+            f"recap.mixture_follows_weights draws each batch by the weights of the step before, but "
+            f"data.dataloader_num_workers={workers} draw batches ahead: set it to 0"
+        )
     if not isinstance(recap.poll_interval, int | float) or not 0 < recap.poll_interval <= 60:
         raise ValueError(f"recap.poll_interval must be 0 to 60 seconds, but is {recap.poll_interval!r}")
     if isinstance(recap.seed, bool) or not isinstance(recap.seed, int) or recap.seed < 0:
@@ -198,13 +203,7 @@ def _check_mixture(config: DictConfig, domains: Domains, train: Mapping[str, int
     codes = [names.index(domains.of_data_source(source).name) for source in train]
     column = pa.DictionaryArray.from_arrays(np.repeat(np.array(codes, np.int32), list(train.values())), names)
     try:
-        ReplaySampler(
-            column,
-            batch_size=batch,
-            mixture=build_mixture(config, domains),
-            seed=config.recap.seed,
-            exhaust=config.recap.exhaust,
-        )
+        build_sampler(config, domains, column, batch, config.recap.seed)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"recap.mixture, recap.exhaust and data.train_batch_size do not fit the rows of data.train_files: {error}"

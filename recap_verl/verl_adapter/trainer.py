@@ -19,8 +19,7 @@ from transfer_queue import KVBatchMeta
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.debug import marked_timer
 
-from recap_verl.parts import build_domains, build_mixture, build_scheduler
-from recap_verl.replay import ReplaySampler
+from recap_verl.parts import build_domains, build_sampler, build_scheduler
 from recap_verl.verl_adapter import checkpoint
 from recap_verl.verl_adapter.estimators import NAME, StepRewards, step_rewards
 from recap_verl.verl_adapter.hybrid_trainer import NextTokenRowsMixin
@@ -55,12 +54,8 @@ class RecapTrainerMixin(NextTokenRowsMixin):
         sources = self.train_dataset.dataframe["data_source"]
         names = [self.domains.of_data_source(source).name for source in sources]
         self.domains.check_loaded(set(names))
-        self.replay_sampler = ReplaySampler(
-            names,
-            batch_size=data.train_batch_size,
-            mixture=build_mixture(self.config, self.domains),
-            seed=self.config.recap.seed,
-            exhaust=self.config.recap.exhaust,
+        self.replay_sampler = build_sampler(
+            self.config, self.domains, names, data.train_batch_size, self.config.recap.seed
         )
         self.train_dataloader = self._replay_dataloader()
         self._set_total_steps(len(self.replay_sampler) // data.train_batch_size)
@@ -97,6 +92,8 @@ class RecapTrainerMixin(NextTokenRowsMixin):
             observed = step.objective_means()
             if observed:
                 self.scheduler.observe(observed)
+            if self.config.recap.mixture_follows_weights:
+                self.replay_sampler.follow(self.domains.domain_weights(self.scheduler.weights))
             self._collect(step.metrics())
             # Objectives absent from this batch leave the mean weight of those in it at 1: a changed mean would change
             # the learning rate.

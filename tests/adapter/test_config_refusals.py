@@ -44,6 +44,17 @@ REFUSED = {
     "resume": ({"recap.resume": "always"}, "recap.resume must be one of", "strict, fresh"),
     "resume mode": ({"trainer.resume_mode": "latest"}, "trainer.resume_mode must be", "auto, disable, resume_path"),
     "objective_mean": ({"recap.objective_mean": "yes"}, "recap.objective_mean must be", "true or false"),
+    "shares ahead of weights": (
+        {"recap.mixture_follows_weights": True, "data.dataloader_num_workers": 2},
+        "recap.mixture_follows_weights draws each batch by the weights of the step before",
+        "data.dataloader_num_workers=2 draw batches ahead: set it to 0",
+    ),
+    "shares of an epoch that stops": (
+        {"recap.mixture_follows_weights": True, "data.dataloader_num_workers": 0, "recap.exhaust": "stop"},
+        "recap.mixture_follows_weights changes the shares",
+        "set recap.exhaust=reshuffle",
+    ),
+    "following": ({"recap.mixture_follows_weights": 1}, "recap.mixture_follows_weights must be", "true or false"),
     "poll interval": ({"recap.poll_interval": 0}, "recap.poll_interval must be", "0 to 60 seconds"),
     "seed": ({"recap.seed": -1}, "recap.seed must be", ">= 0"),
     "n = 1": ({"actor_rollout_ref.rollout.n": 1}, "actor_rollout_ref.rollout.n=1", "set it to 2 or more"),

@@ -79,6 +79,8 @@ def test_two_of_them_share_one_weight_or_have_their_own():
         Domains(config)
     assert Domains(config, "domain_objective").prior_weights() == {"math/accuracy": 1.0, "ocr/ntp": 2.0, "own/ntp": 1.0}
     config["own"]["objectives"] = {"ntp": {"weight": 2.0}}
+    weights = {"math/accuracy": 1.5, "ocr/ntp": 0.5, "own/ntp": 1.0}
+    assert Domains(config, "domain_objective").domain_weights(weights) == {"math": 1.5, "ocr": 0.5, "own": 1.0}
     assert Domains(config).prior_weights()["ntp"] == 2.0 and Domains(config).sft == ("ocr", "own")
 
 

@@ -80,5 +80,8 @@ def test_a_variant_is_named_by_what_differs():
     scarce = {"mixture": {"reason": 14, "ocr": 1.0}, "scheduler": {"temperature": 2}, "weight_on": "reward"}
     name = variant(recap, scarce, {"steps": 50})
     assert name == "mixture=ocr:1,reason:14 scheduler.temperature=2 steps=50 weight_on=reward"
+    follows = {"mixture_follows_weights": True}
+    assert variant(recap, follows, {}) == "mixture_follows_weights=true"
+    assert common_part("steps=50 " + variant(recap, follows, {})) == "steps=50"
     assert common_part(name) == "mixture=ocr:1,reason:14 steps=50"
     assert variant(ARMS["dwa"], {"scheduler": {"preset": "dwa"}}, {}) == ""

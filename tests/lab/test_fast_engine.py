@@ -63,6 +63,21 @@ def test_rewards_rise_and_the_next_token_loss_falls(model):
     assert {step for step, *_ in records if _[1] == "greedy"} == {0, 12}
 
 
+def test_shares_follow_the_weights(model):
+    study = Study(steps=8, prompts=12, rollouts=2, learning_rate=1e-3, max_response_length=6, validate_every=8)
+    scheduler = {"window": 2, "temperature": 0.2}
+    drawn = {}
+    for follows in (False, True):
+        run = engine(model, study=study, scheduler=scheduler, mixture_follows_weights=follows)
+        list(run.run())
+        drawn[follows] = run.sampler.metrics()
+    assert set(drawn[False].values()) == {1 / 3} != set(drawn[True].values())
+    weights = run.domains.domain_weights(run.scheduler.weights)
+    state = run.sampler.state_dict()
+    for name, share in zip(state["rows"], state["next_shares"], strict=True):
+        assert share / 2**20 == pytest.approx(weights[name] / sum(weights.values()), abs=1e-5)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(model):
     study = Study(steps=2, prompts=3, rollouts=2, max_response_length=6, validate_every=2)
 

@@ -14,8 +14,7 @@ from recap_verl.lab.fast.loss import LossSettings, StepRows, step_loss
 from recap_verl.lab.fast.policy import Policy
 from recap_verl.lab.fast.scoring import mean_by_source, score, validate
 from recap_verl.lab.study import Study
-from recap_verl.parts import build_mixture, build_scheduler
-from recap_verl.replay import ReplaySampler
+from recap_verl.parts import build_sampler, build_scheduler
 
 TRAIN = "train"
 Record = tuple[int, str, str, str, float]
@@ -54,7 +53,8 @@ class FastEngine:
         self.scheduler = build_scheduler(config, domains)
         self.settings = LossSettings(config.recap.objective_mean, config.recap.weight_on, kl)
         names = [domains.of_data_source(row["data_source"]).name for row in rows]
-        self.sampler = ReplaySampler(names, study.prompts, build_mixture(config, domains), seed)
+        self.sampler = build_sampler(config, domains, names, study.prompts, seed)
+        self.mixture_follows_weights = config.recap.mixture_follows_weights
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=study.learning_rate, weight_decay=study.weight_decay
@@ -139,6 +139,8 @@ class FastEngine:
             else:
                 means[key] = mean
         self.scheduler.observe(means)
+        if self.mixture_follows_weights:
+            self.sampler.follow(self.domains.domain_weights(self.scheduler.weights))
         return records
 
     def _step_rows(self, rewards: Tensor, responses, references, answers) -> StepRows:
