@@ -17,9 +17,23 @@ python=$venv/bin/python
 
 # The tests are about the CPU path, on every machine.
 export VERL_PLATFORM=cpu HF_HUB_OFFLINE=1
+suite() { # marker, then pytest's arguments; 5 is pytest's status where nothing was selected
+  "$python" -m pytest -q -m "$@"
+}
+# Unit tests share the cores among as many processes; end-to-end runs need all of them for each.
+unit() { suite "not e2e" -n auto "$@"; }
+e2e() { suite e2e "$@"; }
 case ${SUITE:-all} in
-  unit) "$python" -m pytest -q -m "not e2e" "$@" ;;
-  e2e) "$python" -m pytest -q -m e2e "$@" ;;
-  all) "$python" -m pytest -q "$@" ;;
+  unit) unit "$@" ;;
+  e2e) e2e "$@" ;;
+  all)
+    first=0 second=0
+    unit "$@" || first=$?
+    if ((first != 0 && first != 5)); then exit "$first"; fi
+    e2e "$@" || second=$?
+    # Arguments may select tests of one kind alone.
+    if ((second == 5)); then exit "$first"; fi
+    exit "$second"
+    ;;
   *) echo "SUITE must be unit, e2e or all, not $SUITE" >&2; exit 2 ;;
 esac
