@@ -10,6 +10,9 @@ from recap_verl.lab import tiny
 
 pytestmark = pytest.mark.e2e
 
+# data.train_batch_size of every run.
+BATCH = 6
+
 SELF_DOMAINS = """
 a: {role: target, objectives: {letters: {fn: "toy_objectives:letters"}}}
 self: {kind: sft, source: self, data_sources: [self/trivia]}
@@ -20,10 +23,23 @@ def mean(run, name: str, steps) -> float:
     return sum(run.metrics[step][name] for step in steps) / len(steps)
 
 
+def shares_behind(metrics) -> dict[str, float]:
+    """The next batch's shares, by the mean weight of each domain's objectives."""
+    objectives = {"a": ("letters", "think_format"), "b": ("letters", "answer_format"), "c": ("ntp",)}
+    means = {
+        domain: sum(metrics.get(f"recap/weight/{name}", 1.0) for name in names) / len(names)
+        for domain, names in objectives.items()
+    }
+    return {domain: value / sum(means.values()) for domain, value in means.items()}
+
+
 def test_thirty_steps_learn_answers_and_rewards_and_report_everything(launch, hybrid, tmp_path):
     run = launch(
         [
             hybrid,
+            # At a temperature that leaves every batch a row of each domain.
+            "recap.mixture_follows_weights=true",
+            "recap.scheduler.temperature=2",
             "trainer.total_training_steps=30",
             "trainer.test_freq=30",
             "trainer.logger=[console,file,tensorboard,wandb]",
@@ -39,17 +55,24 @@ def test_thirty_steps_learn_answers_and_rewards_and_report_everything(launch, hy
     for domain in "ab":
         # Letters are rewarded in both: the model learns to write them.
         assert mean(run, f"recap/reward/{domain}/letters", last) > mean(run, f"recap/reward/{domain}/letters", first)
+    rows, expected = dict.fromkeys("abc", 0.0), dict.fromkeys("abc", 0.0)
     for step in range(1, 31):
+        for domain, share in shares_behind(run.metrics[step - 1]).items():
+            expected[domain] += BATCH * share
         metrics = run.metrics[step]
         weights = [metrics[f"recap/weight/{name}"] for name in ("letters", "think_format", "answer_format", "ntp")]
         assert math.isclose(sum(weights), 4, abs_tol=1e-9)
         # Two windows of 2 observations: uniform before the fourth.
         assert (weights == [1.0] * 4) == (step < 4)
-        assert [metrics[f"recap/share/{name}"] for name in "abc"] == [1 / 3] * 3
+        for domain in "abc":
+            rows[domain] += BATCH * metrics[f"recap/share/{domain}"]
+            assert abs(rows[domain] - expected[domain]) < 2
         # verl's own statistics are of the generated responses alone.
         assert metrics["critic/score/mean"] > 0
         assert metrics["recap/ntp_cut_answers"] == metrics["recap/objective_errors"] == 0
         assert metrics["timing_s/recap"] > 0 and math.isfinite(metrics["actor/grad_norm"])
+    shares = [share for metrics in run.metrics.values() for share in shares_behind(metrics).values()]
+    assert max(abs(share - 1 / 3) for share in shares) > 0.02, "the shares never moved"
     for source in ("toy/a", "toy/b", "toy/c"):
         score = f"val-core/{source}/acc/mean@1"
         assert run.metrics[30][f"recap/retention/{source}"] == run.metrics[30][score] - run.metrics[0][score]

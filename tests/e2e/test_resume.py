@@ -21,7 +21,6 @@ def test_a_killed_run_resumes_to_the_same_rows_and_the_same_state(launch, launch
     def overrides(run_dir):
         return [
             hybrid,
-            "recap.mixture_follows_weights=true",
             "trainer.total_training_steps=6",
             "trainer.save_freq=3",
             "trainer.val_before_train=false",

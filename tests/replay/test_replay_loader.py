@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from recap_verl.replay import Coreset, ReplaySampler
+from recap_verl.replay import Coreset, FollowingSampler, ReplaySampler
 
 DOMAINS = ["math"] * 15 + ["ocr"] * 7 + ["caption"] * 6
 TRAIN_BATCH_SIZE = 4
@@ -24,8 +24,8 @@ class Rows(torch.utils.data.Dataset):
 class Trainer:
     """The loader of verl/trainer/ppo/v1/trainer_base.py (0.9.1): ``_init_dataloader`` and ``_fetch_one_gen_batch``."""
 
-    def __init__(self, num_workers=0, gen_batch_size=TRAIN_BATCH_SIZE, **arguments):
-        self.sampler = ReplaySampler(DOMAINS, TRAIN_BATCH_SIZE, **arguments)
+    def __init__(self, num_workers=0, gen_batch_size=TRAIN_BATCH_SIZE, kind=ReplaySampler, **arguments):
+        self.sampler = kind(DOMAINS, TRAIN_BATCH_SIZE, **arguments)
         self.loader = StatefulDataLoader(
             dataset=Rows(),
             batch_size=gen_batch_size,
@@ -84,6 +84,27 @@ def assert_resumes_after(consumed, num_workers, following, **arguments):
 def test_without_workers_resumes_after_any_number_of_batches(arguments):
     for consumed in range(16):
         assert_resumes_after(consumed, 0, 16, **arguments)
+
+
+@pytest.mark.parametrize("gen_batch_size", [TRAIN_BATCH_SIZE, TRAIN_BATCH_SIZE // 2])
+def test_changing_shares_resume_after_any_number_of_batches(gen_batch_size):
+    """The trainer sets new shares behind each batch, and saves behind that."""
+    parts = TRAIN_BATCH_SIZE // gen_batch_size
+
+    def steps(trainer, numbers):
+        drawn = []
+        for number in numbers:
+            drawn += [trainer.fetch() for _ in range(parts)]
+            trainer.sampler.follow({"math": 1.0 + number % 3, "ocr": 1.0, "caption": 0.5 + number % 5})
+        return drawn
+
+    straight = steps(Trainer(0, gen_batch_size, FollowingSampler), range(24))
+    for consumed in range(16):
+        trainer = Trainer(0, gen_batch_size, FollowingSampler)
+        steps(trainer, range(consumed))
+        resumed = Trainer(0, gen_batch_size, FollowingSampler)
+        resumed.load(trainer.save())
+        assert steps(resumed, range(consumed, 24)) == straight[consumed * parts :]
 
 
 # An epoch is seven batches (four with "stop"); two workers prefetch four, over its end.
