@@ -1,4 +1,4 @@
-"""python -m recap_verl.lab run | sweep | report: the study of forgetting (docs/lab.md)."""
+"""python -m recap_verl.lab run | sweep | report | compare: the study of forgetting (docs/lab.md)."""
 
 import sys
 import time
@@ -84,6 +84,20 @@ def report(
     for path in _checked(write_report, table, out, study):
         print(path)
     print(f"{time.perf_counter() - started:.1f} s")
+
+
+@app.command()
+def compare(
+    ours: Annotated[str, typer.Argument(help='An arm and what differs from it: "recap scheduler.temperature=0.2".')],
+    theirs: Annotated[str, typer.Argument(help="What it is compared with, likewise.")],
+    engine: Engine = "fast",
+    table: Table = TABLE,
+    study: Name = "vl",
+) -> None:
+    """Differences between two arms or variants over the bases and seeds that both have."""
+    from recap_verl.lab.report import compare as compared
+
+    print(_checked(compared, table, study, engine, ours, theirs))
 
 
 def _checked(call, *arguments):

@@ -130,12 +130,24 @@ def paired(values: pd.DataFrame, column: str, against: str, engine: str) -> dict
         values: one row for each run, for one decoding.
     """
     of_engine = values[values.engine == engine]
-    others = of_engine[of_engine.arm == against]
     found = {}
-    for (arm, variant), runs in of_engine.groupby(["arm", "variant"], sort=False):
-        reference = common_part(variant)
-        other = others[others.variant == reference].set_index(PAIR)[column]
-        difference = (runs.set_index(PAIR)[column] - other).dropna()
-        if (arm, variant) != (against, reference) and len(difference):
-            found[arm, variant] = estimate(difference.to_numpy())
+    for arm, variant in of_engine[["arm", "variant"]].drop_duplicates().itertuples(index=False):
+        reference = against, common_part(variant)
+        if (arm, variant) != reference:
+            value = difference(of_engine, column, (arm, variant), reference)
+            if value.n:
+                found[arm, variant] = value
     return found
+
+
+def difference(values: pd.DataFrame, column: str, ours: tuple[str, str], theirs: tuple[str, str]) -> Estimate:
+    """Of `column` between two (arm, variant), over the bases and seeds that both have.
+
+    Args:
+        values: one row for each run, for one engine and decoding.
+    """
+    first, second = (
+        values[(values.arm == arm) & (values.variant == variant)].set_index(PAIR)[column]
+        for arm, variant in (ours, theirs)
+    )
+    return estimate((first - second).dropna().to_numpy())

@@ -34,6 +34,20 @@ def test_tables_figures_and_a_page_that_needs_nothing_else(table, tmp_path):
     assert "http" not in page and "<td>reasoning_only</td>" in page
 
 
+def test_two_arms_compared(table):
+    call = CliRunner(env={"COLUMNS": "200"}).invoke
+    found = call(app, ["compare", "recap", "uniform", "--table", str(table)])
+    assert found.exit_code == 0, found.output
+    greedy = next(line for line in found.output.splitlines() if line.startswith("| greedy | 4 |"))
+    target, others = greedy.split(" | ")[2:4]
+    # The effects that the table was made with: 4 points on the others, none on the target.
+    assert "**" not in target and others.startswith("**+") and abs(float(others[2:].split()[0]) - 4) < 1.5
+    stranger = call(app, ["compare", "recap T=1", "uniform", "--table", str(table)])
+    assert (
+        stranger.exit_code == 2 and "no run is called 'recap T=1'; there are: reasoning_only; recap;" in stranger.output
+    )
+
+
 def test_mistakes_are_one_sentence(table, tmp_path):
     report = CliRunner(env={"COLUMNS": "200"}).invoke
     missing = report(app, ["report", "--table", str(tmp_path / "none.csv"), "--out", str(tmp_path)])

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from recap_verl.lab import results
 from recap_verl.lab.report.figures import write_figures
 from recap_verl.lab.report.page import write_page
-from recap_verl.lab.report.tables import write_tables
+from recap_verl.lab.report.tables import comparison, write_tables
 from recap_verl.lab.statistics import Measures
 
 MEASURES = {
@@ -44,13 +46,27 @@ def write_report(table: Path, out: Path, study: str) -> list[Path]:
     Raises:
         ValueError, FileNotFoundError: no table, or no runs of the study in it.
     """
+    rows = _rows(table, study)
+    out.mkdir(parents=True, exist_ok=True)
+    text = write_tables(rows, MEASURES[study], out / f"{study}.md")
+    figures = write_figures(rows, MEASURES[study], out, study)
+    return [text, *figures, write_page(text, figures, out / f"{study}.html")]
+
+
+def compare(table: Path, study: str, engine: str, ours: str, theirs: str) -> str:
+    """A table of the differences between two arms or variants, paired by base and seed.
+
+    Raises:
+        ValueError, FileNotFoundError: no table, no such runs, or none to pair.
+    """
+    return comparison(_rows(table, study), MEASURES[study], engine, ours, theirs)
+
+
+def _rows(table: Path, study: str) -> pd.DataFrame:
     if not table.exists():
         raise FileNotFoundError(f"{table} is not there: run arms first (python -m recap_verl.lab run)")
     rows = results.read(table)
     rows = rows[rows.study == study]
     if rows.empty:
         raise ValueError(f"{table} has no runs of the study {study!r}")
-    out.mkdir(parents=True, exist_ok=True)
-    text = write_tables(rows, MEASURES[study], out / f"{study}.md")
-    figures = write_figures(rows, MEASURES[study], out, study)
-    return [text, *figures, write_page(text, figures, out / f"{study}.html")]
+    return rows

@@ -5,10 +5,20 @@ from pathlib import Path
 import pandas as pd
 
 from recap_verl.lab.arms import ARMS
-from recap_verl.lab.statistics import Estimate, Measures, at_end, continual_learning, estimate, paired, validation
+from recap_verl.lab.statistics import (
+    Estimate,
+    Measures,
+    at_end,
+    continual_learning,
+    difference,
+    estimate,
+    paired,
+    validation,
+)
 
 ENGINES = ("fast", "verl")
 DECODINGS = ("greedy", "sampled")
+COMPARED = ("target", "final_average", "worst")
 
 
 def write_tables(rows: pd.DataFrame, measures: Measures, path: Path) -> Path:
@@ -64,13 +74,40 @@ def learning(learned: pd.DataFrame) -> str:
 
 def differences(learned: pd.DataFrame, against: str, engine: str) -> str:
     """Differences in target and retention, with the bootstrap and the t interval; bold where both exclude 0."""
-    columns = ["target", "final_average", "worst"]
-    found = {column: paired(learned, column, against, engine) for column in columns}
+    found = {column: paired(learned, column, against, engine) for column in COMPARED}
     lines = []
     for arm, variant in found["target"]:
-        cells = [_difference(found[column][arm, variant]) for column in columns]
+        cells = [_difference(found[column][arm, variant]) for column in COMPARED]
         lines.append([arm, variant, str(found["target"][arm, variant].n), *cells])
-    return markdown(["arm", "variant", "pairs", *columns], lines) if lines else ""
+    return markdown(["arm", "variant", "pairs", *COMPARED], lines) if lines else ""
+
+
+def comparison(rows: pd.DataFrame, measures: Measures, engine: str, ours: str, theirs: str) -> str:
+    """Differences between two runs' names, each an arm and what differs from it: `recap scheduler.temperature=0.2`.
+
+    Raises:
+        ValueError: no run of that name, or none of the same base and seed.
+    """
+    learned = continual_learning(at_end(validation(rows)), measures)
+    learned = learned[learned.engine == engine]
+    names = [_named(learned, text) for text in (ours, theirs)]
+    lines = []
+    for decoding in DECODINGS:
+        chosen = learned[learned.decoding == decoding]
+        found = [difference(chosen, column, *names) for column in COMPARED]
+        if found[0].n:
+            lines.append([decoding, str(found[0].n), *map(_difference, found)])
+    if not lines:
+        raise ValueError(f"{ours!r} and {theirs!r} have no base and seed in common")
+    return markdown([f"{ours} against {theirs}", "pairs", *COMPARED], lines)
+
+
+def _named(learned: pd.DataFrame, text: str) -> tuple[str, str]:
+    arm, _, variant = text.partition(" ")
+    if learned[(learned.arm == arm) & (learned.variant == variant)].empty:
+        known = sorted({f"{arm} {variant}".strip() for arm, variant in zip(learned.arm, learned.variant, strict=True)})
+        raise ValueError(f"no run is called {text!r}; there are: {'; '.join(known)}")
+    return arm, variant
 
 
 def markdown(head: list[str], lines: list[list[str]]) -> str:
