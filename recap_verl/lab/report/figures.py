@@ -56,7 +56,8 @@ def forest(rows: pd.DataFrame, measures: Measures, engine: str):
         for position, arm in enumerate(reversed(arms)):
             value = found[column][arm, ""]
             colour = COLOURS.get(arm, OTHER)
-            if value.n > 1:
+            # The interval of two runs is as wide as all others together.
+            if value.n > 2:
                 axis.plot([100 * value.t_low, 100 * value.t_high], [position] * 2, color=colour, linewidth=2)
             axis.plot(100 * value.mean, position, "o", color=colour, markersize=5)
         axis.set(title=label, xlabel="points against uniform", yticks=range(len(arms)), yticklabels=arms[::-1])
