@@ -20,8 +20,8 @@ export VERL_PLATFORM=cpu HF_HUB_OFFLINE=1
 suite() { # marker, then pytest's arguments; 5 is pytest's status where nothing was selected
   "$python" -m pytest -q -m "$@"
 }
-# Unit tests share the cores among as many processes; end-to-end runs need all of them for each.
-unit() { suite "not e2e" -n auto "$@"; }
+# Unit tests share the cores among a few processes, each with a torch of its own; an end-to-end run needs all of them.
+unit() { suite "not e2e" -n auto --maxprocesses 4 "$@"; }
 e2e() { suite e2e "$@"; }
 case ${SUITE:-all} in
   unit) unit "$@" ;;

@@ -7,7 +7,7 @@ import numpy as np
 
 from recap_verl.replay.mixture import Mixture
 from recap_verl.replay.sampler import ReplaySampler
-from recap_verl.replay.state import check_counts, check_keys
+from recap_verl.replay.state import check_counts, check_follows, check_keys
 
 # Shares are whole multiples of 1 / UNIT, so that what is owed is counted exactly.
 UNIT = 2**20
@@ -47,6 +47,8 @@ class FollowingSampler(ReplaySampler):
     and what is owed are part of its state, so that a run resumes to the same next rows.
     """
 
+    _follows = True
+
     def __init__(self, domains, batch_size: int, mixture: Mixture = "uniform", seed: int = 0):
         super().__init__(domains, batch_size, mixture, seed)
         self._mixture = self._weights / self._weights.sum()
@@ -56,15 +58,16 @@ class FollowingSampler(ReplaySampler):
         """From the next batch on every share is the mixture's times its domain's factor, scaled to sum 1.
 
         Args:
-            factors: domain -> a positive number; 1 for a domain left out.
+            factors: domain -> a number >= 0, 1 for a domain left out. One below ``1 / UNIT`` counts as that: a weight
+                can underflow, and a domain that is never drawn again can never be seen to need it.
 
         Raises:
-            ValueError: a factor is no positive finite number.
+            ValueError: a factor is negative or not finite.
         """
         for name, factor in factors.items():
-            if not (math.isfinite(factor) and factor > 0):
-                raise ValueError(f"the factor of domain {name!r} must be a positive finite number, but is {factor!r}")
-        shares = self._mixture * np.array([factors.get(name, 1.0) for name in self._names])
+            if not (math.isfinite(factor) and factor >= 0):
+                raise ValueError(f"the factor of domain {name!r} must be a finite number >= 0, but is {factor!r}")
+        shares = self._mixture * np.array([max(factors.get(name, 1.0), 1 / UNIT) for name in self._names])
         self._weights = _whole(shares / shares.sum())
 
     def state_dict(self) -> dict:
@@ -73,6 +76,7 @@ class FollowingSampler(ReplaySampler):
         return {**super().state_dict(), **shares, "owed": self._owed.tolist()}
 
     def load_state_dict(self, state: dict) -> None:
+        check_follows(state, self._follows)
         check_keys(state, set(self.state_dict()))
         for key in ("shares", "next_shares"):
             check_counts(state, key, len(self._names), UNIT)

@@ -9,7 +9,7 @@ from recap_verl.replay.domain_stream import BATCH, DomainStream, generator
 from recap_verl.replay.mixture import Mixture, describe, plan
 from recap_verl.replay.quotas import next_quota
 from recap_verl.replay.rows import encode_domains, rows_by_domain
-from recap_verl.replay.state import check_count, check_counts, check_identity, check_keys
+from recap_verl.replay.state import check_count, check_counts, check_follows, check_identity, check_keys
 
 MAX_BATCH_SIZE = 2**20
 
@@ -47,6 +47,9 @@ class ReplaySampler:
         TypeError, ValueError: an argument is out of its range, or a mixture does not fit the data; the message names
             the argument, the row or the domain.
     """
+
+    # Whether the shares can change, see FollowingSampler.
+    _follows = False
 
     def __init__(
         self, domains, batch_size: int, mixture: Mixture = "uniform", seed: int = 0, exhaust: str = "reshuffle"
@@ -125,6 +128,7 @@ class ReplaySampler:
             TypeError, ValueError: the state lacks or adds a key, comes from other data or arguments, or is damaged.
                 The message names what differs, and the sampler stays as it was.
         """
+        check_follows(state, self._follows)
         check_keys(state, set(self.state_dict()))
         check_identity(state, self._identity)
         owed = self._check_position(state)

@@ -3,6 +3,14 @@
 from collections.abc import Mapping
 
 
+def check_follows(state, follows: bool) -> None:
+    """Raise ValueError if the state is that of the other kind of sampler, whose shares can (or cannot) change."""
+    if isinstance(state, Mapping) and ("next_shares" in state) != follows:
+        raise ValueError(
+            f"sampler state was saved with recap.mixture_follows_weights={str(not follows).lower()}; resume with that."
+        )
+
+
 def check_keys(state, expected: set[str]) -> None:
     """Raise TypeError or ValueError unless ``state`` is a mapping with exactly the expected keys."""
     if not isinstance(state, Mapping):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recap_verl.replay import FollowingSampler
+from recap_verl.replay import FollowingSampler, ReplaySampler
 from recap_verl.replay.following import UNIT, changing_quota
 
 ROWS = ["a"] * 30 + ["b"] * 7 + ["c"] * 50
@@ -105,13 +105,30 @@ def test_a_state_within_a_batch_keeps_that_batch():
     assert next_batch(straight, 9) == next_batch(resumed, 9)
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_factor_that_is_no_positive_number_is_refused(factor):
+@pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf")])
+def test_a_factor_that_is_no_number_from_0_on_is_refused(factor):
     sampler = FollowingSampler(ROWS, 9)
     before = sampler.state_dict()
-    with pytest.raises(ValueError, match="factor of domain 'b' must be a positive finite number"):
+    with pytest.raises(ValueError, match="factor of domain 'b' must be a finite number >= 0"):
         sampler.follow({"b": factor})
     assert sampler.state_dict() == before
+
+
+def test_weights_that_underflow_leave_a_share():
+    sampler = FollowingSampler(ROWS, 12)
+    sampler.follow({"a": 0.0, "b": 1e-300, "c": 1.0})
+    assert min(sampler.state_dict()["next_shares"]) >= 1
+    assert Counter(ROWS[index] for index in next_batch(sampler, 12)) == {"c": 12}
+    sampler.follow(dict.fromkeys("abc", 0.0))
+    assert Counter(ROWS[index] for index in next_batch(sampler, 12)) == {"a": 4, "b": 4, "c": 4}
+
+
+def test_states_of_the_other_kind_of_sampler_are_refused():
+    following, fixed = FollowingSampler(ROWS, 9), ReplaySampler(ROWS, 9)
+    with pytest.raises(ValueError, match=r"saved with recap\.mixture_follows_weights=false; resume with that"):
+        following.load_state_dict(fixed.state_dict())
+    with pytest.raises(ValueError, match=r"saved with recap\.mixture_follows_weights=true; resume with that"):
+        fixed.load_state_dict(following.state_dict())
 
 
 @pytest.mark.parametrize(
