@@ -15,11 +15,12 @@ from types import ModuleType
 import wrapt
 
 # Module of verl -> ours that registers there: the estimator and the reward manager, both named "recap", and the agent
-# loop "recap_teacher_forced".
+# loop "recap_teacher_forced"; or that mends it.
 PARTS = {
     "verl.trainer.ppo.core_algos": "recap_verl.verl_adapter.estimators",
     "verl.experimental.reward_loop.reward_manager": "recap_verl.verl_adapter.reward_manager",
     "verl.experimental.agent_loop": "recap_verl.verl_adapter.teacher_forced",
+    "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer": "recap_verl.verl_adapter.weight_socket",
 }
 
 
