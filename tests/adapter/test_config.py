@@ -16,6 +16,9 @@ import recap_verl
 from recap_verl.parts import build_domains, build_mixture, build_scheduler
 from recap_verl.verl_adapter.config import prepare_config
 
+# What a run's own recipe says, whatever configuration it starts from.
+OF_A_RUN = ("data.train_files", "data.val_files", "data.train_batch_size", "recap.domains", "algorithm.adv_estimator")
+
 
 def test_a_good_configuration_is_completed(config):
     prepare_config(config)
@@ -28,8 +31,7 @@ def test_the_cpu_configuration_composes_and_passes(config, pristine):
     cpu = composed("recap_trainer_cpu")
     assert cpu.trainer.device == "cpu" and cpu.actor_rollout_ref.actor.strategy == "fsdp2"
     assert cpu.recap.poll_interval < pristine.recap.poll_interval
-    copied = {"data.train_files", "data.val_files", "data.train_batch_size", "recap.domains", "algorithm.adv_estimator"}
-    change(cpu, **{key: OmegaConf.select(config, key) for key in copied})
+    change(cpu, **{key: OmegaConf.select(config, key) for key in OF_A_RUN})
     change(cpu, **{"actor_rollout_ref.rollout.n": 4})
     prepare_config(cpu)
     assert cpu.reward.reward_manager.name == "recap"
@@ -93,8 +95,7 @@ def test_every_baseline_is_documented():
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_is_a_run_that_can_start(config, name):
     baseline = composed("recap_trainer", f"+baseline={name}")
-    for key in ("data", "algorithm.adv_estimator", "trainer.default_local_dir", "recap.domains"):
-        change(baseline, **{key: OmegaConf.select(config, key)})
+    change(baseline, **{key: OmegaConf.select(config, key) for key in OF_A_RUN})
     change(baseline, **{"actor_rollout_ref.rollout.n": 4})
     prepare_config(baseline)
     assert (baseline.recap, baseline.actor_rollout_ref.actor) != (config.recap, config.actor_rollout_ref.actor)
