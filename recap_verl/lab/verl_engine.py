@@ -96,6 +96,8 @@ def run_overrides(
     ]
     rollout = [
         f"n={study.rollouts}",
+        # Of a small model, what surrounds sampling takes longer than sampling: a second process shares it.
+        "agent.num_workers=2",
         f"seed={seed}",
         # As exact as the trainer, so that its own log-probabilities of the rollouts can be done without (below).
         "dtype=float32",

@@ -12,6 +12,8 @@ from types import ModuleType
 
 import wrapt
 
+from recap_verl.verl_adapter.cpu.once_per_prompt import build_agent_loops_directly, keep_processed_inputs
+
 # A run's own environment, set before Ray starts so that its workers inherit it.
 ENVIRONMENT = {
     "VERL_PLATFORM": "cpu",
@@ -172,6 +174,8 @@ MENDED = {
     "verl.utils.model": (load_critics_without_flash_attention,),
     "verl.utils.fsdp_utils": (copy_saved_weights, offload_without_pinning),
     "verl.trainer.ppo.padding_utils": (pad_with_short_rows,),
+    "verl.utils.tokenizer.tokenizer": (keep_processed_inputs,),
+    "verl.experimental.agent_loop.agent_loop": (build_agent_loops_directly,),
 }
 
 
