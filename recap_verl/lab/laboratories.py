@@ -20,7 +20,8 @@ def _vision_language(work: Path) -> Laboratory:
     data, base = work / "vl" / "data", work / "vl" / "base"
     write(data)
     make_base(base, Schooling())
-    return Laboratory("vl", base, data, VLPolicy)
+    # A second thread of so small a model waits more than it computes, and takes the core from other processes.
+    return Laboratory("vl", base, data, VLPolicy, threads=1)
 
 
 def _text(work: Path) -> Laboratory:

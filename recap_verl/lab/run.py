@@ -34,12 +34,14 @@ class Laboratory:
         model: folder of the base.
         data: folder with train.parquet, val.parquet, self_prompts.parquet and domains.yaml.
         load: a policy of the fast engine from a model folder.
+        threads: of each process of verl's runs; None for as many as there are cores.
     """
 
     name: str
     model: Path
     data: Path
     load: Callable[[Path], Policy]
+    threads: int | None = None
 
     @cached_property
     def base(self) -> str:
@@ -128,6 +130,7 @@ def run_trial(
             trial.seed,
             kl_factor(arm),
             work / "runs" / run_name(laboratory, trial, study),
+            laboratory.threads,
         )
     else:
         recap.domains = mapping

@@ -35,6 +35,7 @@ def train(
     seed: int,
     kl: float,
     run_dir: Path,
+    threads: int | None = None,
 ) -> list[Record]:
     """Run to the end, from the last checkpoint if there is one, and return everything it logged.
 
@@ -42,6 +43,7 @@ def train(
         recap: the section `recap` of the arm.
         kl: factor of the KL loss to the base model; 0 for none.
         run_dir: takes checkpoints, log.txt and metrics.jsonl.
+        threads: of each process of the run, unless OMP_NUM_THREADS says so; None for as many as there are cores.
 
     Raises:
         RunFailed: verl ended with an error.
@@ -53,6 +55,7 @@ def train(
     if not (tracker.exists() and tracker.read_text() == str(study.steps)):
         overrides = run_overrides(model, train_files, val_file, domains_file, recap, study, seed, kl, run_dir)
         environment = {
+            **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
             **os.environ,
             "HF_HUB_OFFLINE": "1",
             "VERL_FILE_LOGGER_PATH": str((run_dir / "metrics.jsonl").absolute()),

@@ -42,7 +42,7 @@ def test_both_engines_log_the_same_of_an_arm(workspace, tmp_path):
     for name, sources in (("train", ("toy/a", "toy/b", "toy/c")), ("val", ("toy/a", "toy/b", "toy/c", "toy/d"))):
         pq.write_table(pa.Table.from_pylist(rows(sources)), tmp_path / f"{name}.parquet")
     (tmp_path / "domains.yaml").write_text(yaml.safe_dump(DOMAINS))
-    laboratory = Laboratory("toy", Path(workspace.model), tmp_path, TextPolicy)
+    laboratory = Laboratory("toy", Path(workspace.model), tmp_path, TextPolicy, threads=1)
     trial = Trial("recap", 3, {"scheduler": {"window": 2}})
     logged = {}
     for engine in ("fast", "verl"):

@@ -1,5 +1,6 @@
 """An arm's verl run has the arm's settings, and its metrics come back as records."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from run_config import composed
 
 from recap_verl.lab.arms import ARMS, kl_factor, recap_section
 from recap_verl.lab.study import Study
-from recap_verl.lab.verl_engine import records, run_overrides
+from recap_verl.lab.verl_engine import RunFailed, records, run_overrides, train
 from recap_verl.report.load import Metrics
 
 STUDY = Study(steps=7, prompts=4, rollouts=3)
@@ -37,6 +38,27 @@ def test_hydra_composes_the_arms_section(name):
 def test_a_mixture_with_shares_survives_the_command_line():
     config = composed("recap_trainer_cpu", *overrides("uniform", {"a": 1.0, "self": 0.5}))
     assert config.recap.mixture == {"a": 1.0, "self": 0.5} and config.recap.scheduler.window == 4
+
+
+@pytest.mark.parametrize(("users", "threads", "expected"), [(None, 1, "1"), (None, None, None), ("3", 1, "3")])
+def test_a_run_has_the_laboratorys_threads_unless_the_user_says_otherwise(
+    monkeypatch, tmp_path, users, threads, expected
+):
+    started = []
+
+    def run(command, env, **_):
+        started.append(env.get("OMP_NUM_THREADS"))
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if users:
+        monkeypatch.setenv("OMP_NUM_THREADS", users)
+    section = recap_section(ARMS["uniform"])
+    paths = (Path("model"), [Path("a.parquet")], Path("val.parquet"))
+    with pytest.raises(RunFailed, match=r"status 1.*log\.txt"):
+        train(*paths, {}, section, STUDY, 5, 0.0, tmp_path / "run", threads)
+    assert started == [expected]
 
 
 def test_verls_metrics_become_records():
