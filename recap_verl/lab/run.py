@@ -34,7 +34,7 @@ class Laboratory:
         model: folder of the base.
         data: folder with train.parquet, val.parquet, self_prompts.parquet and domains.yaml.
         load: a policy of the fast engine from a model folder.
-        threads: of each process of verl's runs; None for as many as there are cores.
+        threads: of each process of verl's runs but the trainer's; None for as many as there are cores.
     """
 
     name: str

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from recap_verl.lab.arms import CONFIG
 from recap_verl.lab.study import Study
 from recap_verl.report.load import Metrics, load_metrics
+from recap_verl.verl_adapter.cpu.compat import TRAINER_THREADS
 
 Record = tuple[int, str, str, str, float]
 _VALIDATION = re.compile(r"val-aux/(?P<source>.+)/recap_objective/(?P<metric>[^/]+)/mean@1")
@@ -43,7 +44,8 @@ def train(
         recap: the section `recap` of the arm.
         kl: factor of the KL loss to the base model; 0 for none.
         run_dir: takes checkpoints, log.txt and metrics.jsonl.
-        threads: of each process of the run, unless OMP_NUM_THREADS says so; None for as many as there are cores.
+        threads: of each process of the run but the trainer's, which takes every core while the others wait; None for
+            as many as there are cores. Variables that the user has set come first.
 
     Raises:
         RunFailed: verl ended with an error.
@@ -55,7 +57,7 @@ def train(
     if not (tracker.exists() and tracker.read_text() == str(study.steps)):
         overrides = run_overrides(model, train_files, val_file, domains_file, recap, study, seed, kl, run_dir)
         environment = {
-            **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
+            **(_threads(threads) if threads else {}),
             **os.environ,
             "HF_HUB_OFFLINE": "1",
             "VERL_FILE_LOGGER_PATH": str((run_dir / "metrics.jsonl").absolute()),
@@ -69,6 +71,10 @@ def train(
         if ended.returncode:
             raise RunFailed(f"verl ended with status {ended.returncode}: see {run_dir / 'log.txt'}")
     return list(records(load_metrics(run_dir)))
+
+
+def _threads(threads: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(threads), TRAINER_THREADS: str(os.cpu_count() or 1)}
 
 
 def run_overrides(

@@ -335,3 +335,24 @@ def test_rows_that_fill_up_a_step_are_short(monkeypatch):
     padding, tag = padding_utils.construct_minimal_padding_template(row, {}, eos_token_id=5)
     assert len(padding["prompts"]) == len(padding["responses"]) == 1 and tag["seq_len"] == 2
     assert padding["position_ids"].shape == (4, 2) and padding["multi_modal_inputs"] == {}
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 3), ("5", 5)])
+def test_the_trainer_may_have_other_threads_than_the_rest(monkeypatch, asked, expected):
+    before = torch.get_num_threads()
+    monkeypatch.delenv(compat.TRAINER_THREADS, raising=False)
+    if asked:
+        monkeypatch.setenv(compat.TRAINER_THREADS, asked)
+    try:
+        torch.set_num_threads(3)
+        compat.give_the_trainer_its_threads()
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5", ""])
+def test_threads_that_are_no_number_are_named(monkeypatch, asked):
+    monkeypatch.setenv(compat.TRAINER_THREADS, asked)
+    with pytest.raises(ValueError, match="RECAP_TRAINER_THREADS must be a whole number above 0"):
+        compat.give_the_trainer_its_threads()

@@ -1,5 +1,6 @@
 """An arm's verl run has the arm's settings, and its metrics come back as records."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -40,18 +41,22 @@ def test_a_mixture_with_shares_survives_the_command_line():
     assert config.recap.mixture == {"a": 1.0, "self": 0.5} and config.recap.scheduler.window == 4
 
 
-@pytest.mark.parametrize(("users", "threads", "expected"), [(None, 1, "1"), (None, None, None), ("3", 1, "3")])
+@pytest.mark.parametrize(
+    ("users", "threads", "expected"), [(None, 1, ("1", "8")), (None, None, (None, None)), ("3", 1, ("3", "8"))]
+)
 def test_a_run_has_the_laboratorys_threads_unless_the_user_says_otherwise(
     monkeypatch, tmp_path, users, threads, expected
 ):
     started = []
 
     def run(command, env, **_):
-        started.append(env.get("OMP_NUM_THREADS"))
+        started.append((env.get("OMP_NUM_THREADS"), env.get("RECAP_TRAINER_THREADS")))
         return subprocess.CompletedProcess(command, 1)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for name in ("OMP_NUM_THREADS", "RECAP_TRAINER_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     if users:
         monkeypatch.setenv("OMP_NUM_THREADS", users)
     section = recap_section(ARMS["uniform"])

@@ -30,6 +30,9 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": str(os.cpu_count() or 1),
 }
 
+# Threads of the trainer's processes, where they shall have others than OMP_NUM_THREADS says: they compute while all
+# others of a run wait, which cannot be said of vLLM's, whose threads keep cores from the processes around it.
+TRAINER_THREADS = "RECAP_TRAINER_THREADS"
 
 # A token of the prompt and one of the response.
 SHORTEST_ROW = 2
@@ -110,6 +113,18 @@ def pad_with_short_rows() -> None:
     padding_utils.SYNTHETIC_PADDING_SEQ_LEN = SHORTEST_ROW
 
 
+def give_the_trainer_its_threads() -> None:
+    """What ``TRAINER_THREADS`` says, if it is set, in every process that imports the trainer's workers."""
+    threads = os.environ.get(TRAINER_THREADS)
+    if threads is None:
+        return
+    if not threads.isdecimal() or int(threads) < 1:
+        raise ValueError(f"{TRAINER_THREADS} must be a whole number above 0, but is {threads!r}")
+    import torch
+
+    torch.set_num_threads(int(threads))
+
+
 def load_critics_without_flash_attention() -> None:
     """``verl/utils/model.py:load_valuehead_model`` asks for flash attention whatever the config says: ask for sdpa."""
     from verl.utils import model
@@ -174,6 +189,7 @@ MENDED = {
     "verl.utils.model": (load_critics_without_flash_attention,),
     "verl.utils.fsdp_utils": (copy_saved_weights, offload_without_pinning),
     "verl.trainer.ppo.padding_utils": (pad_with_short_rows,),
+    "verl.workers.engine_workers": (give_the_trainer_its_threads,),
     "verl.utils.tokenizer.tokenizer": (keep_processed_inputs,),
     "verl.experimental.agent_loop.agent_loop": (build_agent_loops_directly,),
 }
