@@ -186,7 +186,7 @@ def environment():
 
 @pytest.fixture
 def launch(command, environment):
-    """Run to the end: `launch(overrides, run_dir, env=None, timeout=600)`.
+    """Run to the end: `launch(overrides, run_dir, env=None, timeout=1200)`.
 
     A run from nothing whose worker process died of no Python error (seen once, not reproduced) is started
     once more, with a warning that shows what is known of it: such a death says nothing about what is tested.
@@ -200,7 +200,7 @@ def launch(command, environment):
             kill_all(process)
         return CompletedRun(process.returncode, (run_dir / "log.txt").read_text(), read_metrics(run_dir))
 
-    def run(overrides: list[str], run_dir: Path, env: dict | None = None, timeout: float = 600) -> CompletedRun:
+    def run(overrides: list[str], run_dir: Path, env: dict | None = None, timeout: float = 1200) -> CompletedRun:
         run_dir.mkdir(parents=True, exist_ok=True)
         from_nothing = not (run_dir / "checkpoints").exists()
         result = once(overrides, run_dir, env, timeout)
@@ -218,7 +218,7 @@ def launch(command, environment):
 def launch_and_kill(command, environment):
     """Run until `reached()`, then SIGKILL every process of the run at once."""
 
-    def run(overrides: list[str], run_dir: Path, reached: Callable[[], bool], timeout: float = 600) -> None:
+    def run(overrides: list[str], run_dir: Path, reached: Callable[[], bool], timeout: float = 1200) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         process = start(command(overrides, run_dir), environment(run_dir), run_dir)
         deadline = time.monotonic() + timeout

@@ -149,7 +149,7 @@ def test_the_base_models_own_answers_and_their_distributions(launch, environment
         # A random model's likeliest answer is blank, and it never ends one.
         *("--temperature", "1", "--keep-cut"),
     ]
-    answered = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=600)
+    answered = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=1200)
     assert answered.returncode == 0, answered.stderr[-3000:]
 
     rl_rows = write_rows(tmp_path / "rl.parquet", 12, ("a",))

@@ -85,7 +85,7 @@ def command(prompts, model):
 def straight(command, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """The file of a run that nothing interrupted, and what the command said."""
     out = tmp_path_factory.mktemp("straight") / "self.parquet"
-    done = subprocess.run(command(out), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command(out), capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     return out, done
 
@@ -154,12 +154,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(straight, command, tmp_path):
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("part-*.parquet")}
     assert 2 <= len(kept) < PROMPTS / 4
 
-    refused = subprocess.run(command(out, "--seed=1"), capture_output=True, text=True, timeout=300)
+    refused = subprocess.run(command(out, "--seed=1"), capture_output=True, text=True, timeout=1200)
     assert refused.returncode == 2
     assert refused.stderr.strip().endswith("(seed): remove the folder or name another --out")
     assert {path: path.stat().st_mtime_ns for path in parts.glob("part-*.parquet")} == kept
 
-    resumed = subprocess.run(command(out), capture_output=True, text=True, timeout=300)
+    resumed = subprocess.run(command(out), capture_output=True, text=True, timeout=1200)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert f"{len(kept) * 4} of {PROMPTS} prompts were answered before" in resumed.stdout
     assert out.read_bytes() == straight[0].read_bytes()
