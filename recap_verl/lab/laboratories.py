@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from recap_verl.lab.fast.text_policy import TextPolicy
+from recap_verl.lab.fast.text_policy import DEVICE, TextPolicy
 from recap_verl.lab.fast.vl_policy import VLPolicy
 from recap_verl.lab.run import Laboratory
 from recap_verl.lab.study import Study
@@ -33,8 +33,11 @@ def _text(work: Path) -> Laboratory:
     data, base = work / "text" / "data", work / "text" / "base"
     write(data)
     write_model(base)
-    return Laboratory("text", base, data, partial(TextPolicy, rows_at_once=16, autocast=True))
+    return Laboratory("text", base, data, partial(TextPolicy, rows_at_once=TEXT_ROWS_AT_ONCE, autocast=True))
 
+
+# Logits over 49,152 tokens are what fills the memory.
+TEXT_ROWS_AT_ONCE = 16 if DEVICE == "cpu" else 64
 
 STUDIES = {
     "vl": Study(),

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from data_prep.rows import MARK
-from recap_verl.lab.fast.text_policy import DEVICE, TextPolicy
+from recap_verl.lab.fast.text_policy import DEVICE, ROWS_AT_ONCE, TextPolicy
 from recap_verl.lab.tiny_vl import VISION_TOKENS
 
 PROCESSED = "processed"
@@ -23,13 +23,13 @@ class VLPolicy(TextPolicy):
     What the processor makes of a row is kept in the row.
     """
 
-    def __init__(self, folder: Path | str, rows_at_once: int = 64):
+    def __init__(self, folder: Path | str, rows_at_once: int = ROWS_AT_ONCE):
         processor = AutoProcessor.from_pretrained(folder)
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         self._set_up(processor, model, rows_at_once)
 
     @classmethod
-    def of(cls, processor, model: Qwen2_5_VLForConditionalGeneration, rows_at_once: int = 64) -> "VLPolicy":
+    def of(cls, processor, model: Qwen2_5_VLForConditionalGeneration, rows_at_once: int = ROWS_AT_ONCE) -> "VLPolicy":
         """A policy of a model in memory."""
         policy = cls.__new__(cls)
         policy._set_up(processor, model, rows_at_once)
