@@ -9,6 +9,9 @@ from recap_verl.lab.fast.vl_policy import VLPolicy
 from recap_verl.lab.run import Laboratory
 from recap_verl.lab.study import Study
 
+# Logits over 49,152 tokens are what fills the memory.
+TEXT_ROWS_AT_ONCE = 16 if DEVICE == "cpu" else 64
+
 
 def _vision_language(work: Path) -> Laboratory:
     """The small Qwen2.5-VL on drawn pictures; trains the base first if need be."""
@@ -35,9 +38,6 @@ def _text(work: Path) -> Laboratory:
     write_model(base)
     return Laboratory("text", base, data, partial(TextPolicy, rows_at_once=TEXT_ROWS_AT_ONCE, autocast=True))
 
-
-# Logits over 49,152 tokens are what fills the memory.
-TEXT_ROWS_AT_ONCE = 16 if DEVICE == "cpu" else 64
 
 STUDIES = {
     "vl": Study(),

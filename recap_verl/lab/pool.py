@@ -70,7 +70,5 @@ def _die_with_parent() -> None:
 
 def _set_up(threads: int) -> None:
     torch.set_num_threads(threads)
-    # By default a GPU would see pictures at ten bits: Qwen's patches go through a convolution.
-    torch.backends.cudnn.allow_tf32 = False
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

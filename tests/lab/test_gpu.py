@@ -42,7 +42,6 @@ ROWS = [row("<image>where?", picture(20)), row("<image>where?", picture(50)), ro
 
 
 def test_log_probabilities_and_gradients_are_those_of_the_cpu(folder, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     found = {}
     for device in ("cpu", "cuda"):
         model = policy(folder, device, monkeypatch)
@@ -57,7 +56,6 @@ def test_log_probabilities_and_gradients_are_those_of_the_cpu(folder, monkeypatc
 
 
 def test_greedy_answers_are_those_of_the_cpu_and_a_seed_decides_sampled_ones(folder, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     greedy, sampled = {}, []
     for device in ("cpu", "cuda"):
         model = policy(folder, device, monkeypatch)

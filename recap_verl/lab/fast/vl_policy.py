@@ -36,6 +36,8 @@ class VLPolicy(TextPolicy):
         return policy
 
     def _set_up(self, processor, model, rows_at_once: int) -> None:
+        # By default a GPU would see pictures at ten bits: Qwen's patches go through a convolution.
+        torch.backends.cudnn.allow_tf32 = False
         self.processor, self.tokenizer, self.model = processor, processor.tokenizer, model.train(False).to(DEVICE)
         # The responses to a prompt show the model its picture as often as there are responses.
         model.model.visual.forward = functools.partial(seen_once, model.model.visual.forward)
