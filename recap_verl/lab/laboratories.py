@@ -10,7 +10,7 @@ from recap_verl.lab.run import Laboratory
 from recap_verl.lab.study import Study
 
 # Logits over 49,152 tokens are what fills the memory.
-TEXT_ROWS_AT_ONCE = 16 if DEVICE == "cpu" else 64
+TEXT_ROWS_AT_ONCE = 32 if DEVICE == "cpu" else 64
 
 
 def _vision_language(work: Path) -> Laboratory:

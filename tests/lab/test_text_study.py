@@ -74,3 +74,17 @@ def test_prose_is_predicted_not_written(rows, tmp_path):
     value = token_probability(policy, chosen[1:], domains)
     assert found["lab/prose", "greedy", "token_probability"] == value
     assert 0.2 / len(policy.tokenizer) < value < 5 / len(policy.tokenizer)
+
+
+def test_rollouts_in_bfloat16_follow_the_float32_weights(rows, tmp_path):
+    tiny.main(tmp_path / "model")
+    policy = TextPolicy(tmp_path / "model", autocast=True)
+
+    def answer() -> list[int]:
+        return policy.sample(rows["val"][:1], 0.0, torch.Generator().manual_seed(0), 8)[0].tolist()
+
+    before = answer()
+    assert {weight.dtype for weight in policy.model.parameters()} == {torch.float32}
+    with torch.no_grad():
+        policy.model.model.norm.weight *= -1
+    assert answer()[0] != before[0]

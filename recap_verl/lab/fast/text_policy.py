@@ -1,5 +1,6 @@
 """A language model as a policy of the fast engine."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class TextPolicy:
     Args:
         folder: of the model.
         rows_at_once: forward passes take so many rows at most.
-        autocast: compute in bfloat16, as verl's mixed precision does; weights stay as they are.
+        autocast: compute in bfloat16, as verl's mixed precision does; the weights that are trained stay as they are.
     """
 
     def __init__(self, folder: Path | str, rows_at_once: int = ROWS_AT_ONCE, autocast: bool = False):
@@ -38,13 +39,26 @@ class TextPolicy:
         self, rows: Sequence[dict], temperature: float, generator: torch.Generator, max_new_tokens: int
     ) -> list[Tensor]:
         """See `Policy`."""
-        responses = []
+        model, responses = self._rollout_model(), []
         for start in range(0, len(rows), self.rows_at_once):
-            responses += self._sample(rows[start : start + self.rows_at_once], temperature, generator, max_new_tokens)
+            part = rows[start : start + self.rows_at_once]
+            responses += self._sample(model, part, temperature, generator, max_new_tokens)
         return responses
 
     @torch.no_grad()
-    def _sample(self, rows, temperature: float, generator: torch.Generator, max_new_tokens: int) -> list[Tensor]:
+    def _rollout_model(self) -> torch.nn.Module:
+        """The model that samples: with weights in bfloat16, vLLM's default, if passes are computed so; autocast would
+        convert every weight again for every token."""
+        if not self.autocast:
+            return self.model
+        model = copy.deepcopy(self.model)
+        # Parameters alone: buffers hold the frequencies of rotary positions, which bfloat16 would blur.
+        for weight in model.parameters():
+            weight.data = weight.data.bfloat16()
+        return model
+
+    @torch.no_grad()
+    def _sample(self, model, rows, temperature: float, generator: torch.Generator, max_new_tokens: int) -> list[Tensor]:
         prompts = pad_sequence(
             [self.prompt_ids(row) for row in rows], batch_first=True, padding_value=self._pad, padding_side="left"
         )
@@ -52,9 +66,9 @@ class TextPolicy:
         mask = (torch.arange(prompts.shape[1])[None] >= prompts.shape[1] - lengths[:, None]).long()
         choice = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         # `generate` draws from the global state alone.
-        with torch.random.fork_rng(devices=[]), self._precision():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            whole = self.model.generate(
+            whole = model.generate(
                 **self._placed_inputs(rows, prompts, mask),
                 max_new_tokens=max_new_tokens,
                 eos_token_id=self._end,
