@@ -177,6 +177,8 @@ def environment():
             **os.environ,
             "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}",
             "HF_HUB_OFFLINE": "1",
+            # Models are tiny: a second thread of each of a run's processes would only wait, and keep a core busy.
+            "OMP_NUM_THREADS": "1",
             "VERL_FILE_LOGGER_PATH": f"{run_dir}/metrics.jsonl",
             **(extra or {}),
         }
