@@ -27,7 +27,8 @@ SWEEPS: dict[str, list[tuple[str, Mapping[str, Any]]]] = {
     "preset": [_recap(preset=name) for name in PRESETS],
     # With the base's own answers there are two domains of next-token loss, which may share its weight or not.
     "weight_per": [
-        ("recap_self_replay", _with(_recap(), weight_per=value)[1]) for value in ("objective", "domain_objective")
+        ("recap_self_replay", {"scheduler": {"temperature": TELLING}, "weight_per": value})
+        for value in ("objective", "domain_objective")
     ],
     "weight_on": [_with(_recap(), weight_on=value) for value in ("advantage", "reward")],
     "sampling": [_with(_recap(temperature=0.2, preset=name), mixture_follows_weights=True) for name in EXTENSIONS],
