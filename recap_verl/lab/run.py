@@ -53,6 +53,11 @@ class Laboratory:
         """The base model's own answers, once they are written."""
         return self.data / f"self_replay-{self.base}.parquet"
 
+    def base_scores(self, study: Study) -> Path:
+        """verl's greedy validation of the base, once it is done: of answers of this length."""
+        lengths = f"{study.max_prompt_length}-{study.max_response_length}"
+        return self.data / f"verl_scores-{self.base}-{lengths}.json"
+
     def domains(self) -> dict[str, Any]:
         """The mapping of domains.yaml."""
         return OmegaConf.to_container(OmegaConf.load(self.data / "domains.yaml"))
@@ -130,6 +135,7 @@ def run_trial(
             trial.seed,
             kl_factor(arm),
             work / "runs" / run_name(laboratory, trial, study),
+            laboratory.base_scores(study),
             laboratory.threads,
         )
     else:

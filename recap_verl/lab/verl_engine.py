@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def train(
     seed: int,
     kl: float,
     run_dir: Path,
+    base_scores: Path,
     threads: int | None = None,
 ) -> list[Record]:
     """Run to the end, from the last checkpoint if there is one, and return everything it logged.
@@ -44,6 +46,8 @@ def train(
         recap: the section `recap` of the arm.
         kl: factor of the KL loss to the base model; 0 for none.
         run_dir: takes checkpoints, log.txt and metrics.jsonl.
+        base_scores: greedy validation of the base, which is the same for every arm and seed: written by the first run
+            that ends, and from then on read instead of asked for.
         threads: of each process of the run but the trainer's, which takes every core while the others wait; None for
             as many as there are cores. Variables that the user has set come first.
 
@@ -56,6 +60,7 @@ def train(
     tracker = run_dir / "checkpoints" / "latest_checkpointed_iteration.txt"
     if not (tracker.exists() and tracker.read_text() == str(study.steps)):
         overrides = run_overrides(model, train_files, val_file, domains_file, recap, study, seed, kl, run_dir)
+        overrides.append(f"trainer.val_before_train={json.dumps(not base_scores.exists())}")
         environment = {
             **(_threads(threads) if threads else {}),
             **os.environ,
@@ -70,7 +75,19 @@ def train(
             )
         if ended.returncode:
             raise RunFailed(f"verl ended with status {ended.returncode}: see {run_dir / 'log.txt'}")
-    return list(records(load_metrics(run_dir)))
+    return _with_base_scores(list(records(load_metrics(run_dir))), base_scores)
+
+
+def _with_base_scores(found: list[Record], file: Path) -> list[Record]:
+    """The records with those of the base in front, which are kept for the next run where this one has made them."""
+    scores = [record for record in found if record[0] == 0 and record[2] == "greedy"]
+    if not scores:
+        return [*(tuple(record) for record in json.loads(file.read_text())), *found]
+    # Runs side by side write the same.
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as temporary:
+        json.dump(scores, temporary)
+    os.replace(temporary.name, file)
+    return found
 
 
 def _threads(threads: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import importlib.metadata
 import importlib.util
 import inspect
@@ -356,3 +357,62 @@ def test_threads_that_are_no_number_are_named(monkeypatch, asked):
     monkeypatch.setenv(compat.TRAINER_THREADS, asked)
     with pytest.raises(ValueError, match="RECAP_TRAINER_THREADS must be a whole number above 0"):
         compat.give_the_trainer_its_threads()
+
+
+@pytest.mark.parametrize(("young", "expected"), [(700, compat.OBJECTS_BETWEEN_COLLECTIONS), (10**6, 10**6), (0, 0)])
+def test_garbage_is_collected_seldom_but_as_often_as_it_was_asked_for(young, expected):
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(young, 11, 12)
+        compat.collect_garbage_seldom()
+        assert gc.get_threshold() == (expected, 11, 12)
+    finally:
+        gc.set_threshold(*before)
+
+
+@pytest.fixture
+def verls_logprobs(monkeypatch):
+    """verl's own function, and what the mend puts in its place."""
+    from verl.utils import torch_functional
+
+    original = torch_functional.logprobs_from_logits_v2
+    original = getattr(original, "__wrapped__", original)
+    monkeypatch.setattr(torch_functional, "logprobs_from_logits_v2", original)
+    compat.sum_exponentials_of_many_tokens()
+    mended = torch_functional.logprobs_from_logits_v2
+    compat.sum_exponentials_of_many_tokens()
+    assert torch_functional.logprobs_from_logits_v2 is mended
+    return original, mended
+
+
+@pytest.mark.parametrize("shape", [(7, 11), (2, 5, 11), (1, 11)])
+@pytest.mark.parametrize("at_once", [1, 22, 2**24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_log_probabilities_of_many_tokens_are_verls(monkeypatch, verls_logprobs, shape, at_once, dtype):
+    monkeypatch.setattr(compat, "LOGITS_AT_ONCE", at_once)
+    generator = torch.Generator().manual_seed(0)
+    logits = (10 * torch.randn(shape, generator=generator)).to(dtype)
+    labels = torch.randint(0, shape[-1], shape[:-1], generator=generator)
+    found = []
+    for function in verls_logprobs:
+        own = logits.clone().requires_grad_()
+        log_probs = function(own, labels)
+        (log_probs.double() * torch.arange(labels.numel()).view(labels.shape)).sum().backward()
+        found.append((log_probs.detach(), own.grad))
+    for mine, verls in zip(found[-1], found[0], strict=True):
+        torch.testing.assert_close(mine, verls)
+
+
+def test_no_tokens_have_no_log_probabilities(verls_logprobs):
+    """verl's own has torch stack nothing, which it refuses."""
+    assert verls_logprobs[1](torch.zeros(0, 11), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+def test_the_mend_reaches_what_verls_trainer_calls(verls_logprobs):
+    from verl.utils import torch_functional
+
+    logits, labels = torch.randn(3, 5, requires_grad=True), torch.tensor([0, 4, 2])
+    mended = torch_functional.logprobs_from_logits(logits, labels)
+    # One node of the graph for all tokens, not one for each.
+    assert "Stack" not in str(mended.grad_fn.next_functions)
+    torch.testing.assert_close(mended, logits.log_softmax(-1)[torch.arange(3), labels])

@@ -15,15 +15,16 @@ class FixedPrompts(TextPolicy):
 
 def fast_gradient(model_folder: str, case: dict) -> dict[str, torch.Tensor]:
     """Gradient of the engine's `step_loss` by parameter name; loss_agg_mode is token-mean, temperature 1."""
-    generated = [row for row in case["rows"] if not row["ntp"]]
-    references = [row for row in case["rows"] if row["ntp"]]
+    rows = torch.load(case["rows"])
+    generated = [row for row in rows if not row["ntp"]]
+    references = [row for row in rows if row["ntp"]]
     carried = {name for row in generated for name in row["rewards"]} | {row["ntp"] for row in references}
     keys = [key for key in case["weights"] if key in carried]
     weights = torch.tensor([case["weights"][key] for key in keys], dtype=torch.float64)
     groups = {name: code for code, name in enumerate(dict.fromkeys(row["group"] for row in generated))}
     policy = FixedPrompts(model_folder)
     log_probs = policy.log_probs([*generated, *references], [row["response"] for row in [*generated, *references]])
-    rows = StepRows(
+    step = StepRows(
         rewards=torch.tensor([[row["rewards"].get(key, torch.nan) for key in keys] for row in generated]),
         groups=torch.tensor([groups[row["group"]] for row in generated]),
         generated_mask=mask(generated),
@@ -31,7 +32,7 @@ def fast_gradient(model_folder: str, case: dict) -> dict[str, torch.Tensor]:
         reference_mask=mask(references),
         weights=weights / weights.mean(),
     )
-    step_loss(log_probs, padded([row["old_log_probs"] for row in generated]), rows, LossSettings()).backward()
+    step_loss(log_probs, padded([row["old_log_probs"] for row in generated]), step, LossSettings()).backward()
     return {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
 
 

@@ -94,7 +94,8 @@ class GradientProbe(RecapTrainerMixin, PPOTrainerSync):
             self.config.actor_rollout_ref.actor.ppo_epochs = epochs
             part = self._prepared(batch, keys)
             mini_batch = self.config.actor_rollout_ref.actor.ppo_mini_batch_size * n // ranks
-            rows = self._rows(part, keys)
+            rows = out / f"{name}, mini-batches {mini_batches}.rows"
+            torch.save(self._rows(part, keys), rows)
             for unequal, mode in itertools.product((False, True), os.environ["GRADIENT_PROBE_MODES"].split(",")):
                 weights = self._weigh(unequal)
                 self.config.actor_rollout_ref.actor.loss_agg_mode = mode
@@ -105,7 +106,7 @@ class GradientProbe(RecapTrainerMixin, PPOTrainerSync):
                     self.actor_rollout_wg.expect(str(out / f"{label}.gradient"), mode, micro_batch)
                     part.extra_info["temperature"] = self.config.actor_rollout_ref.rollout.temperature
                     super()._update_actor(part, {})
-                    case = {"rows": rows, "weights": weights, "mode": mode, "epochs": epochs}
+                    case = {"rows": str(rows), "weights": weights, "mode": mode, "epochs": epochs}
                     torch.save(case, out / f"{label}.case")
                 if domains == CASES["rl, K=5"]:
                     self.actor_rollout_wg.expect(str(out / f"{label}.plain"), mode, mini_batch, plain=True)

@@ -1,6 +1,7 @@
 """The weighted loss written out row by row, with nothing of verl or recap_verl in it."""
 
 from collections import defaultdict
+from functools import cache
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -10,20 +11,35 @@ CLIP, HORIZON, EPSILON = 0.2, 16, 1e-6
 
 def reference_gradient(model_folder: str, case: dict, temperature: float) -> dict[str, torch.Tensor]:
     """Gradient of (1/K) * sum_k lambda_k * L_k by parameter name, for a case of the gradient probe."""
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    rows = torch.load(case["rows"])
     losses = defaultdict(list)
-    for row, advantages in zip(case["rows"], group_advantages(case["rows"]), strict=True):
+    scored = all_log_probs(model_folder, case["rows"], temperature)
+    for row, log_prob, advantages in zip(rows, scored, group_advantages(rows), strict=True):
         if row["ntp"]:
-            losses[row["ntp"]].append(-log_probs(model, row, 1.0))
+            losses[row["ntp"]].append(-log_prob)
         else:
-            ratio = (log_probs(model, row, temperature) - row["old_log_probs"]).exp()
+            ratio = (log_prob - row["old_log_probs"]).exp()
             for objective, advantage in advantages.items():
                 clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
                 losses[objective].append(-torch.minimum(ratio * advantage, clipped * advantage))
     mean_weight = sum(case["weights"][k] for k in losses) / len(losses)
     loss = sum(case["weights"][k] / mean_weight * aggregate(rows, case["mode"]) for k, rows in losses.items())
-    (loss / len(losses)).backward()
-    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    names, parameters = zip(*reference_model(model_folder).named_parameters(), strict=True)
+    # The rows' graph stays, for the next mode and other weights.
+    gradients = torch.autograd.grad(loss / len(losses), parameters, retain_graph=True, allow_unused=True)
+    return {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
+
+
+@cache
+def reference_model(model_folder: str):
+    return AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+
+
+@cache
+def all_log_probs(model_folder: str, rows: str, temperature: float) -> list[torch.Tensor]:
+    """For each row (length,) log-probabilities of the response's tokens; of reference tokens at temperature 1."""
+    model = reference_model(model_folder)
+    return [log_probs(model, row, 1.0 if row["ntp"] else temperature) for row in torch.load(rows)]
 
 
 def log_probs(model, row: dict, temperature: float) -> torch.Tensor:

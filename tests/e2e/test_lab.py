@@ -57,6 +57,9 @@ def test_both_engines_log_the_same_of_an_arm(workspace, tmp_path):
         if engine == "verl":
             again = run_trial(laboratory, trial, STUDY, engine, tmp_path / "work")
             assert again == found, "a finished run is read, not run"
+            assert len(json.loads(laboratory.base_scores(STUDY).read_text())) == sum(
+                row["step"] == 0 and row["decoding"] == "greedy" for row in found
+            )
     assert logged["fast"] == logged["verl"]
     assert len(finished(tmp_path / "results.csv")) == 2
     assert (2, "c", "train", "loss/ntp") in logged["verl"] and (0, "toy/d", "greedy", "exact_match") in logged["verl"]

@@ -1,5 +1,6 @@
 """An arm's verl run has the arm's settings, and its metrics come back as records."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -62,8 +63,32 @@ def test_a_run_has_the_laboratorys_threads_unless_the_user_says_otherwise(
     section = recap_section(ARMS["uniform"])
     paths = (Path("model"), [Path("a.parquet")], Path("val.parquet"))
     with pytest.raises(RunFailed, match=r"status 1.*log\.txt"):
-        train(*paths, {}, section, STUDY, 5, 0.0, tmp_path / "run", threads)
+        train(*paths, {}, section, STUDY, 5, 0.0, tmp_path / "run", tmp_path / "scores.json", threads)
     assert started == [expected]
+
+
+def test_the_base_is_validated_once(monkeypatch, tmp_path):
+    asked = []
+
+    def run(command, env, **_):
+        asked.append("trainer.val_before_train=true" in command)
+        logged = {"recap/weight/iou": 0.5} | ({} if len(asked) == 1 else {"val-aux/a/recap_objective/iou/mean@1": 0.75})
+        lines = [{"step": 7, "data": logged}]
+        if asked[-1]:
+            lines.insert(0, {"step": 0, "data": {"val-aux/a/recap_objective/iou/mean@1": 0.25}})
+        Path(env["VERL_FILE_LOGGER_PATH"]).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    section = recap_section(ARMS["uniform"])
+    paths = (Path("model"), [Path("a.parquet")], Path("val.parquet"))
+    scores = tmp_path / "scores.json"
+    first, second = (train(*paths, {}, section, STUDY, seed, 0.0, tmp_path / f"run-{seed}", scores) for seed in (1, 2))
+    assert asked == [True, False]
+    base = (0, "a", "greedy", "iou", 0.25)
+    assert first == [base, (7, "", "train", "weight/iou", 0.5)]
+    assert second == [base, (7, "", "train", "weight/iou", 0.5), (7, "a", "greedy", "iou", 0.75)]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["scores.json"]
 
 
 def test_verls_metrics_become_records():

