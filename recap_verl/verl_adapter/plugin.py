@@ -20,6 +20,7 @@ PARTS = {
     "verl.trainer.ppo.core_algos": "recap_verl.verl_adapter.estimators",
     "verl.experimental.reward_loop.reward_manager": "recap_verl.verl_adapter.reward_manager",
     "verl.experimental.agent_loop": "recap_verl.verl_adapter.teacher_forced",
+    "verl.models.transformers.qwen2_vl": "recap_verl.verl_adapter.text_only_batches",
     "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer": "recap_verl.verl_adapter.weight_socket",
 }
 

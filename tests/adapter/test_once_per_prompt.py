@@ -11,7 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from transformers import BatchFeature, Qwen2VLImageProcessor
 
-from recap_verl.verl_adapter.cpu.once_per_prompt import Kept, build_agent_loops_directly, keep_processed_inputs
+from recap_verl.lab.tiny_vl import build_model, build_processor
+from recap_verl.verl_adapter.cpu.once_per_prompt import (
+    Kept,
+    build_agent_loops_directly,
+    keep_processed_inputs,
+    see_equal_pictures_once,
+)
 
 
 def picture(seed: int, mode: str = "RGB", side: int = 56) -> Image.Image:
@@ -158,3 +164,43 @@ class TestBuilding:
     def test_hydras_errors_stay(self):
         with pytest.raises(Exception, match="nowhere"):
             hydra.utils.instantiate(config={"_target_": "nowhere.Loop"})
+
+
+# ------------------------------------------------------------------- the vision tower
+
+TOWER = "Qwen2_5_VisionTransformerPretrainedModel"
+
+
+def gradients(tower, pixels, grids, weights) -> dict[str, torch.Tensor]:
+    """Of a loss that weighs every token of the tower's output."""
+    tower.zero_grad()
+    (tower(pixels, grid_thw=grids).pooler_output * weights).sum().backward()
+    return {name: parameter.grad.clone() for name, parameter in tower.named_parameters()}
+
+
+@pytest.mark.parametrize("order", [[0, 0, 0, 1, 1, 1], [0, 1, 0, 1, 0, 1], [0]])
+def test_equal_pictures_are_seen_once_with_the_gradient_of_all(monkeypatch, order):
+    model = build_model(build_processor().tokenizer)
+    tower, module = model.model.visual, type(model).__module__
+    forward = type(tower).forward
+    monkeypatch.setattr(type(tower), "forward", getattr(forward, "__wrapped__", forward))
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(2, 16, 3 * 2 * 14 * 14, generator=generator)
+    pixels, grids = pictures[order].flatten(0, 1), torch.tensor([[1, 4, 4]] * len(order))
+    weights = torch.randn(4 * len(order), 128, generator=generator)
+    expected = gradients(tower, pixels, grids, weights)
+    see_equal_pictures_once(module, TOWER)
+    see_equal_pictures_once(module, TOWER)
+    patches = []
+    tower.patch_embed.register_forward_hook(lambda _module, inputs, _output: patches.append(len(inputs[0])))
+    found = gradients(tower, pixels, grids, weights)
+    assert patches == [16 * len(set(order))]
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_importing_verl_mends_the_tower():
+    import verl  # noqa: F401
+    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
+
+    assert hasattr(vars(modeling_qwen2_5_vl)[TOWER].forward, "__wrapped__")

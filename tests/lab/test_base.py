@@ -13,8 +13,9 @@ from recap_verl.lab.base.__main__ import make_base
 from recap_verl.lab.base.training import Schooling
 from recap_verl.lab.data import tables
 from recap_verl.lab.fast.engine import FastEngine
-from recap_verl.lab.fast.vl_policy import VLPolicy, seen_once
+from recap_verl.lab.fast.vl_policy import VLPolicy
 from recap_verl.lab.study import Study
+from recap_verl.verl_adapter.cpu.once_per_prompt import seen_once
 
 SHORT = Schooling(steps=30, batch_size=16, warm_up=5)
 
@@ -71,7 +72,9 @@ def test_sampled_tokens_have_the_log_probabilities_of_a_full_pass(base, rows):
 def test_a_picture_is_seen_once_for_all_responses_and_nothing_changes(base, rows):
     once, plain = VLPolicy(base), VLPolicy(base)
     seen = []
-    forward = plain.model.model.visual.forward = plain.model.model.visual.forward.args[0]
+    forward = plain.model.model.visual.forward.args[0]
+    # Where verl has been imported, its towers see a picture once as well.
+    forward = plain.model.model.visual.forward = getattr(forward, "__wrapped__", forward)
     shared = once.model.model.visual
     shared.forward = functools.partial(
         seen_once, lambda pixels, **options: seen.append(len(options["grid_thw"])) or forward(pixels, **options)
@@ -81,7 +84,7 @@ def test_a_picture_is_seen_once_for_all_responses_and_nothing_changes(base, rows
     responses = [once.encode(f"say {index}") for index in range(len(repeated))]
     with torch.no_grad():
         assert torch.equal(once.log_probs(repeated, responses), plain.log_probs(repeated, responses))
-    assert seen == [3], "a run of equal pictures counts as one"
+    assert seen == [2]
 
 
 def test_pictures_of_several_sizes_are_passed_on(base):

@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from data_prep.rows import MARK
 from recap_verl.lab.fast.text_policy import DEVICE, ROWS_AT_ONCE, TextPolicy
 from recap_verl.lab.tiny_vl import VISION_TOKENS
+from recap_verl.verl_adapter.cpu.once_per_prompt import seen_once
 
 PROCESSED = "processed"
 
@@ -63,26 +64,6 @@ class VLPolicy(TextPolicy):
             for name in ("pixel_values", "image_grid_thw"):
                 inputs[name] = torch.cat([of_row[name] for of_row in made])
         return inputs
-
-
-def seen_once(see: Callable, pixel_values: Tensor, grid_thw: Tensor, **options):
-    """The vision tower's output with every run of equal pictures computed once.
-
-    Args:
-        see: the tower's `forward`.
-        pixel_values: (patches, values), picture after picture.
-        grid_thw: (pictures, 3) patches of each; pictures of several sizes are passed on as they are.
-    """
-    if (grid_thw != grid_thw[0]).any():
-        return see(pixel_values, grid_thw=grid_thw, **options)
-    pictures = pixel_values.view(len(grid_thw), -1)
-    is_new = torch.ones(len(grid_thw), dtype=torch.bool, device=grid_thw.device)
-    is_new[1:] = (pictures[1:] != pictures[:-1]).any(dim=1)
-    first = pictures[is_new].view(-1, pixel_values.shape[1])
-    output = see(first, grid_thw=grid_thw[is_new], **options)
-    tokens = output.pooler_output.unflatten(0, (int(is_new.sum()), -1))
-    output.pooler_output = tokens[is_new.cumsum(0) - 1].flatten(0, 1)
-    return output
 
 
 def process(processor, row: dict) -> dict[str, Tensor]:

@@ -13,7 +13,11 @@ from types import ModuleType
 
 import wrapt
 
-from recap_verl.verl_adapter.cpu.once_per_prompt import build_agent_loops_directly, keep_processed_inputs
+from recap_verl.verl_adapter.cpu.once_per_prompt import (
+    build_agent_loops_directly,
+    keep_processed_inputs,
+    see_equal_pictures_once,
+)
 
 # A run's own environment, set before Ray starts so that its workers inherit it.
 ENVIRONMENT = {
@@ -227,7 +231,9 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-# Module of verl -> what is mended in it, as soon as somebody imports it: most processes of a run need none of them.
+_QWEN = "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"
+
+# Module -> what is mended in it, as soon as somebody imports it: most processes of a run need none of them.
 MENDED = {
     "verl.utils.distributed": (use_plain_gloo,),
     "verl.utils.torch_functional": (sum_exponentials_of_many_tokens,),
@@ -236,6 +242,7 @@ MENDED = {
     "verl.trainer.ppo.padding_utils": (pad_with_short_rows,),
     "verl.workers.engine_workers": (give_the_trainer_its_threads,),
     "verl.utils.tokenizer.tokenizer": (keep_processed_inputs,),
+    _QWEN: (functools.partial(see_equal_pictures_once, _QWEN, "Qwen2_5_VisionTransformerPretrainedModel"),),
     "verl.experimental.agent_loop.agent_loop": (build_agent_loops_directly,),
 }
 

@@ -1,7 +1,8 @@
-"""What verl's agent loop does anew for every response, although the answer is known.
+"""What verl does anew for every response, although the answer is known.
 
 Beside a small model on a CPU the agent loop takes longer than sampling does: preparing text and images, three times for
-each response, and building the loop itself from its configuration (docs/lab.md has the figures).
+each response, and building the loop itself from its configuration. The trainer looks at a prompt's picture as often as
+there are responses (docs/lab.md has the figures).
 """
 
 import functools
@@ -13,8 +14,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import wrapt
 from PIL import Image
+from torch import Tensor
 
 # For each processor of a process; the oldest answers go first.
 KEPT_BYTES = 2**28
@@ -99,3 +102,45 @@ def _build(instantiate: Callable, instance: Any, args: tuple, kwargs: dict) -> A
     if not plain or any(name.startswith("_") for name in kwargs):
         return instantiate(*args, **kwargs)
     return hydra.utils.get_class(config["_target_"])(**{name: own for name, own in kwargs.items() if name != "config"})
+
+
+def see_equal_pictures_once(module: str, tower: str) -> None:
+    """Have a vision tower of transformers look at equal pictures once, in training as well.
+
+    Args:
+        module, tower: module and name of its class.
+    """
+    forward = vars(vars(sys.modules[module])[tower])["forward"]
+    if not isinstance(forward, wrapt.FunctionWrapper):
+        wrapt.wrap_function_wrapper(module, f"{tower}.forward", _see)
+
+
+def _see(see: Callable, instance: Any, args: tuple, kwargs: dict) -> Any:
+    return seen_once(see, *args, **kwargs)
+
+
+def seen_once(see: Callable, hidden_states: Tensor, grid_thw: Tensor, **options) -> Any:
+    """The vision tower's output with equal pictures computed once.
+
+    What is repeated is `pooler_output`, all that a language model is given; the last layer's states are those of the
+    pictures that were seen.
+
+    Args:
+        see: the tower's `forward`.
+        hidden_states: (patches, values) pixels, picture after picture.
+        grid_thw: (pictures, 3) patches of each; pictures of several sizes are passed on as they are.
+    """
+    if (grid_thw != grid_thw[0]).any():
+        return see(hidden_states, grid_thw=grid_thw, **options)
+    pictures = hidden_states.view(len(grid_thw), -1)
+    # As bytes, since numpy knows no bfloat16.
+    bits = [picture.tobytes() for picture in pictures.detach().contiguous().view(torch.uint8).cpu().numpy()]
+    first = {}
+    for position, picture in enumerate(bits):
+        first.setdefault(picture, position)
+    places = {picture: place for place, picture in enumerate(first)}
+    new = list(first.values())
+    output = see(pictures[new].view(-1, hidden_states.shape[1]), grid_thw=grid_thw[new], **options)
+    tokens = output.pooler_output.unflatten(0, (len(new), -1))
+    output.pooler_output = tokens[[places[picture] for picture in bits]].flatten(0, 1)
+    return output
