@@ -2,13 +2,13 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
+
+from data_prep.writer import atomic_file
 
 RUN = ("engine", "study", "base", "arm", "variant", "seed")
 COLUMNS = (*RUN, "step", "data_source", "decoding", "metric", "value")
@@ -54,11 +54,8 @@ def append(path: Path, rows: Sequence[dict]) -> None:
             writer.writeheader()
         writer.writerows({**row, "value": f"{row['value']:.6g}"} for row in rows)
         old = path.read_bytes() if path.exists() else b""
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        with atomic_file(path) as file:
             file.write(old + text.getvalue().encode())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -5,12 +5,12 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from data_prep.writer import atomic_file
 from recap_verl.lab.arms import CONFIG
 from recap_verl.lab.study import Study
 from recap_verl.report.load import Metrics, load_metrics
@@ -81,13 +81,16 @@ def train(
 def _with_base_scores(found: list[Record], file: Path) -> list[Record]:
     """The records with those of the base in front, which are kept for the next run where this one has made them."""
     scores = [record for record in found if record[0] == 0 and record[2] == "greedy"]
-    if not scores:
-        return [*(tuple(record) for record in json.loads(file.read_text())), *found]
-    # Runs side by side write the same.
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as temporary:
-        json.dump(scores, temporary)
-    os.replace(temporary.name, file)
-    return found
+    if scores:
+        # Runs side by side write the same.
+        with atomic_file(file) as kept:
+            kept.write(json.dumps(scores).encode())
+        return found
+    if not file.exists():
+        raise RunFailed(
+            f"{file}, the base's scores, is gone since the run began: remove the run's folder and run it again"
+        )
+    return [*(tuple(record) for record in json.loads(file.read_text())), *found]
 
 
 def _threads(threads: int) -> dict[str, str]:

@@ -7,11 +7,11 @@ takes part in the tower's collectives. For Qwen2-VL and Qwen2.5-VL it then takes
 as the rows of a micro-batch are all text.
 """
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
+import wrapt
 from torch import Tensor
-from verl.models.transformers import qwen2_vl
 from verl.utils.transformers_compat import unpack_visual_output
 
 
@@ -25,19 +25,13 @@ class _WithPlainTower:
         return unpack_visual_output(self._tower(pixel_values, **options))[0]
 
 
-def mend() -> None:
-    """Put the model's tower behind one that returns a tensor, for text alone; calling it twice changes nothing more."""
-    original = qwen2_vl._get_input_embeds
-    if hasattr(original, "__wrapped__"):
-        return
-
-    @functools.wraps(original)
+def _embed(original: Callable, _instance: None, args: tuple, kwargs: dict) -> tuple:
     def embed(model, input_ids, attention_mask=None, pixel_values=None, pixel_values_videos=None, *grids, **others):
         if pixel_values is None and pixel_values_videos is None:
             model = _WithPlainTower(model)
         return original(model, input_ids, attention_mask, pixel_values, pixel_values_videos, *grids, **others)
 
-    qwen2_vl._get_input_embeds = embed
+    return embed(*args, **kwargs)
 
 
-mend()
+wrapt.wrap_function_wrapper("verl.models.transformers.qwen2_vl", "_get_input_embeds", _embed)

@@ -168,8 +168,6 @@ class TestBuilding:
 
 # ------------------------------------------------------------------- the vision tower
 
-TOWER = "Qwen2_5_VisionTransformerPretrainedModel"
-
 
 def gradients(tower, pixels, grids, weights) -> dict[str, torch.Tensor]:
     """Of a loss that weighs every token of the tower's output."""
@@ -181,7 +179,7 @@ def gradients(tower, pixels, grids, weights) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("order", [[0, 0, 0, 1, 1, 1], [0, 1, 0, 1, 0, 1], [0]])
 def test_equal_pictures_are_seen_once_with_the_gradient_of_all(monkeypatch, order):
     model = build_model(build_processor().tokenizer)
-    tower, module = model.model.visual, type(model).__module__
+    tower = model.model.visual
     forward = type(tower).forward
     monkeypatch.setattr(type(tower), "forward", getattr(forward, "__wrapped__", forward))
     generator = torch.Generator().manual_seed(0)
@@ -189,8 +187,8 @@ def test_equal_pictures_are_seen_once_with_the_gradient_of_all(monkeypatch, orde
     pixels, grids = pictures[order].flatten(0, 1), torch.tensor([[1, 4, 4]] * len(order))
     weights = torch.randn(4 * len(order), 128, generator=generator)
     expected = gradients(tower, pixels, grids, weights)
-    see_equal_pictures_once(module, TOWER)
-    see_equal_pictures_once(module, TOWER)
+    see_equal_pictures_once()
+    see_equal_pictures_once()
     patches = []
     tower.patch_embed.register_forward_hook(lambda _module, inputs, _output: patches.append(len(inputs[0])))
     found = gradients(tower, pixels, grids, weights)
@@ -203,4 +201,4 @@ def test_importing_verl_mends_the_tower():
     import verl  # noqa: F401
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 
-    assert hasattr(vars(modeling_qwen2_5_vl)[TOWER].forward, "__wrapped__")
+    assert hasattr(modeling_qwen2_5_vl.Qwen2_5_VisionTransformerPretrainedModel.forward, "__wrapped__")

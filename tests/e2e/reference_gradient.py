@@ -11,9 +11,8 @@ CLIP, HORIZON, EPSILON = 0.2, 16, 1e-6
 
 def reference_gradient(model_folder: str, case: dict, temperature: float) -> dict[str, torch.Tensor]:
     """Gradient of (1/K) * sum_k lambda_k * L_k by parameter name, for a case of the gradient probe."""
-    rows = torch.load(case["rows"])
+    rows, scored = scored_rows(model_folder, case["rows"], temperature)
     losses = defaultdict(list)
-    scored = all_log_probs(model_folder, case["rows"], temperature)
     for row, log_prob, advantages in zip(rows, scored, group_advantages(rows), strict=True):
         if row["ntp"]:
             losses[row["ntp"]].append(-log_prob)
@@ -23,7 +22,7 @@ def reference_gradient(model_folder: str, case: dict, temperature: float) -> dic
                 clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
                 losses[objective].append(-torch.minimum(ratio * advantage, clipped * advantage))
     mean_weight = sum(case["weights"][k] for k in losses) / len(losses)
-    loss = sum(case["weights"][k] / mean_weight * aggregate(rows, case["mode"]) for k, rows in losses.items())
+    loss = sum(case["weights"][k] / mean_weight * aggregate(of_k, case["mode"]) for k, of_k in losses.items())
     names, parameters = zip(*reference_model(model_folder).named_parameters(), strict=True)
     # The rows' graph stays, for the next mode and other weights.
     gradients = torch.autograd.grad(loss / len(losses), parameters, retain_graph=True, allow_unused=True)
@@ -36,10 +35,10 @@ def reference_model(model_folder: str):
 
 
 @cache
-def all_log_probs(model_folder: str, rows: str, temperature: float) -> list[torch.Tensor]:
-    """For each row (length,) log-probabilities of the response's tokens; of reference tokens at temperature 1."""
-    model = reference_model(model_folder)
-    return [log_probs(model, row, 1.0 if row["ntp"] else temperature) for row in torch.load(rows)]
+def scored_rows(model_folder: str, file: str, temperature: float) -> tuple[list[dict], list[torch.Tensor]]:
+    """Rows, and for each (length,) log-probabilities of its response; of reference tokens at temperature 1."""
+    model, rows = reference_model(model_folder), torch.load(file)
+    return rows, [log_probs(model, row, 1.0 if row["ntp"] else temperature) for row in rows]
 
 
 def log_probs(model, row: dict, temperature: float) -> torch.Tensor:

@@ -89,6 +89,11 @@ def test_the_base_is_validated_once(monkeypatch, tmp_path):
     assert first == [base, (7, "", "train", "weight/iou", 0.5)]
     assert second == [base, (7, "", "train", "weight/iou", 0.5), (7, "a", "greedy", "iou", 0.75)]
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["scores.json"]
+    scores.unlink()
+    (tmp_path / "run-2" / "checkpoints").mkdir()
+    (tmp_path / "run-2" / "checkpoints" / "latest_checkpointed_iteration.txt").write_text("7")
+    with pytest.raises(RunFailed, match=r"scores\.json.*is gone"):
+        train(*paths, {}, section, STUDY, 2, 0.0, tmp_path / "run-2", scores)
 
 
 def test_verls_metrics_become_records():

@@ -104,15 +104,13 @@ def _build(instantiate: Callable, instance: Any, args: tuple, kwargs: dict) -> A
     return hydra.utils.get_class(config["_target_"])(**{name: own for name, own in kwargs.items() if name != "config"})
 
 
-def see_equal_pictures_once(module: str, tower: str) -> None:
-    """Have a vision tower of transformers look at equal pictures once, in training as well.
+def see_equal_pictures_once() -> None:
+    """Have the vision tower of transformers' Qwen2.5-VL look at equal pictures once, in training as well."""
+    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl
 
-    Args:
-        module, tower: module and name of its class.
-    """
-    forward = vars(vars(sys.modules[module])[tower])["forward"]
-    if not isinstance(forward, wrapt.FunctionWrapper):
-        wrapt.wrap_function_wrapper(module, f"{tower}.forward", _see)
+    tower = modeling_qwen2_5_vl.Qwen2_5_VisionTransformerPretrainedModel
+    if not isinstance(vars(tower)["forward"], wrapt.FunctionWrapper):
+        wrapt.wrap_function_wrapper(tower, "forward", _see)
 
 
 def _see(see: Callable, instance: Any, args: tuple, kwargs: dict) -> Any:
@@ -134,13 +132,12 @@ def seen_once(see: Callable, hidden_states: Tensor, grid_thw: Tensor, **options)
         return see(hidden_states, grid_thw=grid_thw, **options)
     pictures = hidden_states.view(len(grid_thw), -1)
     # As bytes, since numpy knows no bfloat16.
-    bits = [picture.tobytes() for picture in pictures.detach().contiguous().view(torch.uint8).cpu().numpy()]
-    first = {}
-    for position, picture in enumerate(bits):
-        first.setdefault(picture, position)
-    places = {picture: place for place, picture in enumerate(first)}
-    new = list(first.values())
+    digests = [
+        hashlib.blake2b(picture).digest() for picture in pictures.detach().contiguous().view(torch.uint8).cpu().numpy()
+    ]
+    places = {digest: place for place, digest in enumerate(dict.fromkeys(digests))}
+    new = [digests.index(digest) for digest in places]
     output = see(pictures[new].view(-1, hidden_states.shape[1]), grid_thw=grid_thw[new], **options)
     tokens = output.pooler_output.unflatten(0, (len(new), -1))
-    output.pooler_output = tokens[[places[picture] for picture in bits]].flatten(0, 1)
+    output.pooler_output = tokens[[places[digest] for digest in digests]].flatten(0, 1)
     return output
