@@ -13,6 +13,12 @@ from types import ModuleType
 
 import wrapt
 
+from recap_verl.verl_adapter.cpu.fewer_messages import (
+    ask_for_the_only_server_once,
+    put_rows_together,
+    score_in_the_agent_loop,
+    start_no_reward_workers,
+)
 from recap_verl.verl_adapter.cpu.once_per_prompt import (
     build_agent_loops_directly,
     keep_processed_inputs,
@@ -33,6 +39,8 @@ ENVIRONMENT = {
     "VERL_ENGINE_DEVICE": "cuda",
     # Ray gives an actor one thread unless this is set; trainer and rollout take turns, so each may use every core.
     "OMP_NUM_THREADS": str(os.cpu_count() or 1),
+    # TransferQueue's own default, 8, is more than most such machines have, and it warns so with every row it moves.
+    "TQ_NUM_THREADS": "1",
 }
 
 # Threads of the trainer's processes, where they shall have others than OMP_NUM_THREADS says: they compute while all
@@ -168,8 +176,11 @@ def give_the_trainer_its_threads() -> None:
     if not threads.isdecimal() or int(threads) < 1:
         raise ValueError(f"{TRAINER_THREADS} must be a whole number above 0, but is {threads!r}")
     import torch
+    from transfer_queue.utils import common
 
     torch.set_num_threads(int(threads))
+    # What TransferQueue returns to whenever it has moved rows: the threads there were when it was imported.
+    common.DEFAULT_TORCH_NUM_THREADS = int(threads)
 
 
 def load_critics_without_flash_attention() -> None:
@@ -240,7 +251,10 @@ MENDED = {
     "verl.workers.engine_workers": (give_the_trainer_its_threads,),
     "verl.utils.tokenizer.tokenizer": (keep_processed_inputs,),
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl": (see_equal_pictures_once,),
-    "verl.experimental.agent_loop.agent_loop": (build_agent_loops_directly,),
+    "verl.experimental.agent_loop.agent_loop": (build_agent_loops_directly, score_in_the_agent_loop),
+    "verl.experimental.reward_loop.reward_loop": (start_no_reward_workers,),
+    "verl.workers.rollout.llm_server": (ask_for_the_only_server_once,),
+    "transfer_queue": (put_rows_together,),
 }
 
 
