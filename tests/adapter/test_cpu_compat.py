@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from transfer_queue.utils import common
 from verl.utils import distributed, fsdp_utils
 
 from recap_verl.verl_adapter.cpu import compat
@@ -116,14 +117,20 @@ def test_rows_that_fill_up_a_step_are_short(monkeypatch):
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 3), ("5", 5)])
-def test_the_trainer_may_have_other_threads_than_the_rest(monkeypatch, asked, expected):
+def test_the_trainer_may_have_other_threads_than_the_rest_and_keeps_them_when_rows_are_moved(
+    monkeypatch, asked, expected
+):
     before = torch.get_num_threads()
+    monkeypatch.setattr(common, "DEFAULT_TORCH_NUM_THREADS", 3)
     monkeypatch.delenv(compat.TRAINER_THREADS, raising=False)
     if asked:
         monkeypatch.setenv(compat.TRAINER_THREADS, asked)
     try:
         torch.set_num_threads(3)
         compat.give_the_trainer_its_threads()
+        assert torch.get_num_threads() == expected
+        with common.limit_pytorch_auto_parallel_threads(1):
+            assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
