@@ -13,9 +13,7 @@ from omegaconf.errors import ConfigKeyError
 
 from recap_verl.lab import results
 from recap_verl.lab.arms import ARMS, find_arm
-from recap_verl.lab.laboratories import STUDIES, open_laboratory
-from recap_verl.lab.pool import run_pool
-from recap_verl.lab.run import ENGINES, Trial, run_key, write_self_replay
+from recap_verl.lab.study import ENGINES, STUDIES
 from recap_verl.lab.sweeps import SWEEPS
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -126,6 +124,11 @@ def _run_all(
     processes: int,
     options: list[str] | None,
 ) -> None:
+    # Whoever draws the report need not wait for torch and transformers.
+    from recap_verl.lab.laboratories import open_laboratory
+    from recap_verl.lab.pool import run_pool
+    from recap_verl.lab.run import Trial, run_key, write_self_replay
+
     study = STUDIES[name]
     changes = OmegaConf.to_container(OmegaConf.from_dotlist(options or []))
     if unknown := set(changes) - set(vars(study)):

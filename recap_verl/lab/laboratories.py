@@ -1,4 +1,4 @@
-"""The studies there are: what each trains, on what, and for how long."""
+"""What each study trains and on what."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,6 @@ from pathlib import Path
 from recap_verl.lab.fast.text_policy import DEVICE, TextPolicy
 from recap_verl.lab.fast.vl_policy import VLPolicy
 from recap_verl.lab.run import Laboratory
-from recap_verl.lab.study import Study
 
 # Logits over 49,152 tokens are what fills the memory.
 TEXT_ROWS_AT_ONCE = 32 if DEVICE == "cpu" else 64
@@ -39,19 +38,6 @@ def _text(work: Path) -> Laboratory:
     return Laboratory("text", base, data, partial(TextPolicy, rows_at_once=TEXT_ROWS_AT_ONCE, autocast=True))
 
 
-STUDIES = {
-    "vl": Study(),
-    "text": Study(
-        steps=20,
-        prompts=6,
-        rollouts=4,
-        learning_rate=1e-5,
-        warm_up=2,
-        max_prompt_length=256,
-        max_response_length=32,
-        validate_every=10,
-    ),
-}
 _OPENED: dict[str, Callable[[Path], Laboratory]] = {"vl": _vision_language, "text": _text}
 
 

@@ -19,9 +19,8 @@ from recap_verl.lab.arms import Arm, arm_domains, arm_mixture, find_arm, kl_fact
 from recap_verl.lab.fast.engine import FastEngine
 from recap_verl.lab.fast.policy import Policy
 from recap_verl.lab.results import RUN, thinned
-from recap_verl.lab.study import Study
+from recap_verl.lab.study import ENGINES, Study
 
-ENGINES = ("fast", "verl")
 SELF_SOURCE = "self/lab"
 
 

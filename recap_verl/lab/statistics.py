@@ -129,12 +129,15 @@ def paired(values: pd.DataFrame, column: str, against: str, engine: str) -> dict
     Args:
         values: one row for each run, for one decoding.
     """
-    of_engine = values[values.engine == engine]
+    runs = {
+        name: own.set_index(PAIR)[column]
+        for name, own in values[values.engine == engine].groupby(["arm", "variant"], sort=False)
+    }
     found = {}
-    for arm, variant in of_engine[["arm", "variant"]].drop_duplicates().itertuples(index=False):
+    for (arm, variant), own in runs.items():
         reference = against, common_part(variant)
-        if (arm, variant) != reference:
-            value = difference(of_engine, column, (arm, variant), reference)
+        if (arm, variant) != reference and reference in runs:
+            value = _difference(own, runs[reference])
             if value.n:
                 found[arm, variant] = value
     return found
@@ -150,4 +153,8 @@ def difference(values: pd.DataFrame, column: str, ours: tuple[str, str], theirs:
         values[(values.arm == arm) & (values.variant == variant)].set_index(PAIR)[column]
         for arm, variant in (ours, theirs)
     )
+    return _difference(first, second)
+
+
+def _difference(first: pd.Series, second: pd.Series) -> Estimate:
     return estimate((first - second).dropna().to_numpy())

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+ENGINES = ("fast", "verl")
+
 
 @dataclass(frozen=True)
 class Study:
@@ -37,3 +39,18 @@ class Study:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}")
         if self.rollouts < 2:
             raise ValueError("rollouts must be at least 2: GRPO compares the responses to one prompt")
+
+
+STUDIES = {
+    "vl": Study(),
+    "text": Study(
+        steps=20,
+        prompts=6,
+        rollouts=4,
+        learning_rate=1e-5,
+        warm_up=2,
+        max_prompt_length=256,
+        max_response_length=32,
+        validate_every=10,
+    ),
+}

@@ -23,21 +23,20 @@ COLOURS = {
 OTHER = "#999999"
 
 
-def write_figures(rows: pd.DataFrame, measures: Measures, out: Path, study: str) -> list[Path]:
-    """All figures that the table has data for, as PNG files."""
+def write_figures(rows: pd.DataFrame, measures: Measures, out: Path, study: str, engine: str) -> list[Path]:
+    """All figures of an engine that the table has data for, as PNG files."""
+    own = rows[(rows.engine == engine) & (rows.variant == "")]
+    if own.empty:
+        return []
     written = []
-    for engine in ("fast", "verl"):
-        own = rows[(rows.engine == engine) & (rows.variant == "")]
-        if own.empty:
+    for name, draw in _DRAWN.items():
+        figure = draw(own, measures, engine)
+        if figure is None:
             continue
-        for name, draw in _DRAWN.items():
-            figure = draw(own, measures, engine)
-            if figure is None:
-                continue
-            path = out / f"{study}-{engine}-{name}.png"
-            figure.savefig(path, dpi=110)
-            plt.close(figure)
-            written.append(path)
+        path = out / f"{study}-{engine}-{name}.png"
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+        written.append(path)
     return written
 
 

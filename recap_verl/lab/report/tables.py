@@ -15,8 +15,8 @@ from recap_verl.lab.statistics import (
     paired,
     validation,
 )
+from recap_verl.lab.study import ENGINES
 
-ENGINES = ("fast", "verl")
 DECODINGS = ("greedy", "sampled")
 COMPARED = ("target", "final_average", "worst")
 

@@ -33,19 +33,23 @@ def ask_for_the_only_server_once() -> None:
 async def _acquire(acquire: Callable, client: Any, args: tuple, kwargs: dict) -> tuple[str, Any]:
     from verl.workers.rollout import llm_server
 
-    only = vars(client).get("_only_server")
+    only = _only_server(client)
     if only is not None:
         return only
     server = await acquire(*args, **kwargs)
-    stays = type(client) is llm_server.LLMServerClient
-    if stays and len(await client._load_balancer.get_all_servers.remote()) == 1:
-        client._only_server = server
+    if type(client) is llm_server.LLMServerClient and not hasattr(client, "_only_server"):
+        servers = await client._load_balancer.get_all_servers.remote()
+        client._only_server = server if len(servers) == 1 else None
     return server
 
 
 def _release(release: Callable, client: Any, args: tuple, kwargs: dict) -> None:
-    if vars(client).get("_only_server") is None:
+    if _only_server(client) is None:
         release(*args, **kwargs)
+
+
+def _only_server(client: Any) -> tuple[str, Any] | None:
+    return getattr(client, "_only_server", None)
 
 
 def score_in_the_agent_loop() -> None:
