@@ -41,8 +41,10 @@ def report() -> None:
 
 
 try:
+    from recap_verl.verl_adapter.audible_warnings import keep_warnings
     from recap_verl.verl_adapter.cpu import compat, platform
 
+    keep_warnings()
     if platform.is_selected():
         compat.install()
     for name in PARTS:

@@ -1,5 +1,6 @@
 """What `import verl` does once recap_verl is installed, each in a fresh interpreter."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from recap_verl.verl_adapter.audible_warnings import GENERAL_LEVEL, LEVEL
 from recap_verl.verl_adapter.cpu.compat import ENVIRONMENT
 
 REPORT = """
@@ -63,11 +65,21 @@ print("REGISTERED", "recap_teacher_forced" in _agent_loop_registry)
 """
 
 
-def run(code: str, platform: str | None) -> subprocess.CompletedProcess:
+# What vLLM's servers import, in a process that has imported verl.
+WARNS = """
+import logging
+import verl
+import model_hosting_container_standards.logging_config
+logging.getLogger("recap_verl.anything").warning("a warning")
+"""
+
+
+def run(code: str, platform: str | None, **variables: str) -> subprocess.CompletedProcess:
     """`code` in an interpreter whose environment is that of a machine's fresh shell."""
-    environment = {key: value for key, value in os.environ.items() if key not in ENVIRONMENT}
+    environment = {key: value for key, value in os.environ.items() if key not in {*ENVIRONMENT, LEVEL, GENERAL_LEVEL}}
     if platform is not None:
         environment["VERL_PLATFORM"] = platform
+    environment.update(variables)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
 
 
@@ -82,7 +94,7 @@ def test_verl_learns_the_estimator_the_reward_manager_and_the_platform():
     found = report("cpu")
     assert found["estimator"] and found["reward_manager"] == "RecapRewardManager" and found["registered"]
     assert found["platform"] == "cpu"
-    assert {*found["changed"], "VERL_PLATFORM"} == set(ENVIRONMENT)
+    assert {*found["changed"], "VERL_PLATFORM"} == {*ENVIRONMENT, LEVEL}
     assert found["patched"] == ["gloo", "weights"]
 
 
@@ -90,7 +102,7 @@ def test_another_platform_is_left_as_verl_made_it():
     found = report("nvidia")
     assert found["estimator"] and found["reward_manager"] == "RecapRewardManager"
     assert found["platform"] == "cuda"
-    assert found["changed"] == [] and found["patched"] == [] and found["finders"] == []
+    assert found["changed"] == [LEVEL] and found["patched"] == [] and found["finders"] == []
 
 
 def test_a_process_loads_the_parts_that_it_uses():
@@ -104,3 +116,15 @@ def test_a_part_that_cannot_load_stops_whoever_needs_it(platform):
     assert "verl goes on" in result.stdout and "without RECAP" not in result.stdout and result.returncode == 1
     assert "recap_verl: the verl plugin failed to load" in result.stderr
     assert "ImportError: deliberately broken" in result.stderr
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("model_hosting_container_standards") is None, reason="a package of vLLM's is not there"
+)
+@pytest.mark.parametrize("platform", ["cpu", "nvidia"])
+@pytest.mark.parametrize(
+    ("variables", "heard"), [({}, True), ({GENERAL_LEVEL: "ERROR"}, False), ({LEVEL: "50"}, False)]
+)
+def test_warnings_are_heard_beside_vllm_unless_the_user_wants_silence(platform, variables, heard):
+    result = run(WARNS, platform, **variables)
+    assert result.returncode == 0 and ("a warning" in result.stderr) == heard, result.stderr
