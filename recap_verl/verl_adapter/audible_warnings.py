@@ -1,8 +1,8 @@
 """Warnings stay audible beside vLLM.
 
 Servers of vLLM 0.30 import `model_hosting_container_standards`, whose `logging_config.py` raises the root logger and
-its handlers to ERROR unless a variable names another level. Nearly all processes of a verl run import it, and from then
-on lose every warning, of verl, of RECAP and of anybody's reward functions.
+its handlers to ERROR unless a variable names another level. The trainer, its workers and the agent loops of a verl run
+import it too and lose every warning from then on: of verl, of RECAP, and of reward functions that agent loops call.
 """
 
 import os

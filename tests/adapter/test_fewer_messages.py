@@ -157,34 +157,24 @@ def test_a_put_that_fails_fails_for_those_in_it_alone():
         queue = Queue()
         queue.gate.set()
         together = PutTogether(queue)
-        for keys in ("!", "a"):
-            call = together(keys=[keys], partition_id="train", fields=rows("a"), tags=[{}])
-            if keys == "!":
-                with pytest.raises(RuntimeError, match="no such row"):
-                    await call
-            else:
-                return await call
+        with pytest.raises(RuntimeError, match="no such row"):
+            await together(keys=["!"], partition_id="train", fields=rows("a"), tags=[{}])
+        return await together(keys=["a"], partition_id="train", fields=rows("a"), tags=[{}])
 
     assert asyncio.run(afterwards()).keys == ["a"]
 
 
-@pytest.mark.parametrize("without", ["fields", "tags"])
-def test_what_is_not_rows_with_tags_is_put_as_it_comes(without):
-    async def put():
-        queue = Queue()
-        queue.gate.set()
-        asked = {"keys": ["a"], "partition_id": "train", "fields": rows("a"), "tags": [{}], without: None}
-        if without == "tags":
-            queue_answer = KVBatchMeta(keys=["a"], tags=[{}])
+@pytest.mark.parametrize("changed", [{"fields": None}, {"tags": None}, {"data_parser": print}])
+def test_what_is_not_rows_with_tags_alone_is_put_as_it_comes(changed):
+    asked = {"keys": ["a"], "partition_id": "train", "fields": rows("a"), "tags": [{}], "data_parser": None, **changed}
+    seen = []
 
-            async def original(keys, partition_id, **options):
-                return queue_answer
+    async def original(keys, partition_id, **others):
+        seen.append({"keys": keys, "partition_id": partition_id, **others})
+        return "its answer"
 
-            return await PutTogether(original)(**asked) is queue_answer
-        await PutTogether(queue)(**asked)
-        return queue.puts[0][2] is None
-
-    assert asyncio.run(put())
+    assert asyncio.run(PutTogether(original)(**asked)) == "its answer"
+    assert len(seen) == 1 and all(seen[0][name] is value for name, value in asked.items())
 
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=4))
@@ -231,11 +221,8 @@ def rules(config, tmp_path):
 def loop_worker(config, handles):
     """An agent loop's worker as far as rewards go."""
 
-    def init(worker, config, handles):
-        worker.config, worker.reward_loop_worker_handles = config, handles
-
-    worker = SimpleNamespace()
-    fewer_messages._init_with_reward_worker(lambda *args: init(worker, *args), worker, (config, handles), {})
+    worker = SimpleNamespace(config=config, reward_loop_worker_handles=handles)
+    fewer_messages._init_with_reward_worker(lambda: None, worker, (), {})
     return worker
 
 

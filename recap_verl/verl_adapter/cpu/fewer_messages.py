@@ -123,7 +123,7 @@ class PutTogether:
     """``transfer_queue.async_kv_batch_put`` that merges what waits: rows of one partition with the same fields.
 
     While one put is under way those that come wait for it, and the first of them takes all with it. A caller returns
-    when its own rows have arrived, as without this.
+    when its own rows have arrived, as without this; a put that fails, fails for all that went with it.
     """
 
     def __init__(self, put: Callable):
